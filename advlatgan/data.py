@@ -25,13 +25,17 @@ class ToyMixture:
     def num_modes(self) -> int: return len(self.means)
 
     def sample(self,
-        n: int,                                  # number of points
-        generator: torch.Generator | None = None,# source of randomness; its device is where the points are made
-    ) -> Tensor:                                 # points, (n, 2), float32
+        n: int,                                   # number of points
+        generator: torch.Generator | None = None, # source of randomness; its device is where the points are made
+    ) -> Tensor:                                  # points, (n, 2), float32
         "Draw `n` points: a mode at random, then Gaussian noise of `std` around it."
         device = generator.device if generator is not None else self.means.device
         k = torch.randint(self.num_modes, (n,), generator=generator, device=device)
         return self.means.to(device)[k] + self.std * torch.randn(n, 2, generator=generator, device=device)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None):
+        "What a trainer reads: an endless iterator of (points, labels), here always fresh points without labels."
+        while True: yield self.sample(batch_size, generator), None
 
 # %% ../nbs/00_data.ipynb #b0c89476
 def _ring(k: int, radius: float) -> Tensor:
