@@ -153,7 +153,7 @@ def _identity(x, y, classes):
 def _free_bytes(device):
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")   # only CUDA can say
 
-# %% ../nbs/02_images.ipynb #612d51be
+# %% ../nbs/02_images.ipynb #f534628c
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
     "A set of images as they are stored, uint8, and what a trainer needs of it."
@@ -194,7 +194,7 @@ class ImageData:
 
     def to(self, device: str | torch.device) -> ImageData:
         "The same images on `device`; what does not fit there is refused beforehand."
-        device, parts = torch.device(device), [t for t in (self.x, self.y) if t is not None]
+        device, parts = torch.empty(0, device=device).device, [t for t in (self.x, self.y) if t is not None]
         need, free = sum(t.nbytes for t in parts if t.device != device), _free_bytes(device)
         if need > free:
             raise ValueError(f"{self.name} needs {need:,} bytes on {device}, where {free:,} are free: leave it on the host, "
