@@ -351,9 +351,10 @@ def expected_coverage(
 @dataclass(eq=False)
 class Reference:
     "The real side of every comparison, worked out once."
-    x: Tensor              # features, (N, F)
-    gaussian: Gaussian     # for the Fréchet distance
-    neighbours: Neighbours # for the other four
+    x: Tensor                             # features, (N, F)
+    gaussian: Gaussian                    # for the Fréchet distance
+    neighbours: Neighbours | None = None  # for precision, recall, density and coverage
+    y: Tensor | None = None               # labels, (N,), for the measures per class
 
 def reference(
     x: Tensor,   # features, (N, F)
@@ -378,7 +379,7 @@ def all_metrics(
     if not isinstance(real, Reference): real = reference(real, max(k_pr, *k_dc))
     kd = kernel_distance(real.x, fake, subsets, subset_size, seed)
     score = {} if probs is None else dict(zip(("is", "is_std"), inception_score(probs, splits, seed)))
-    return dict(fd=frechet_distance(real.gaussian, fake), kd=kd.value, kd_std=kd.std, **manifold_metrics(real.neighbours, fake, k_pr, k_dc), **score)
+    return dict(fd=frechet_distance(real.gaussian, fake), kd=kd.value, kd_std=kd.std, **manifold_metrics(real.neighbours or real.x, fake, k_pr, k_dc), **score)
 
 # %% ../nbs/50_metrics.ipynb #905b8540
 def per_class(
