@@ -26,8 +26,8 @@ from .data import ImageData, _root, to_uint8
 
 # %% auto #0
 __all__ = ['ASSETS', 'EXTRACTORS', 'to_bytes', 'Features', 'Extractor', 'batches', 'extract', 'sha256', 'MnistCNN', 'mnistcnn',
-           'EfficientNetLite0', 'effnetlite0', 'Weights', 'find_weights', 'inception', 'load_extractor', 'kept',
-           'reference']
+           'EfficientNetLite0', 'effnetlite0', 'Weights', 'find_weights', 'write_atomically', 'inception',
+           'load_extractor', 'kept', 'reference']
 
 # %% ../nbs/45_features.ipynb #4df05e2e
 def to_bytes(
@@ -221,10 +221,11 @@ def _download(url, path):
     "Fetch a file so that at `path` there is all of it or nothing."
     with urllib.request.urlopen(url, timeout=20) as source: body = source.read()
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, lambda part: part.write_bytes(body))
+    write_atomically(path, lambda part: part.write_bytes(body))
     return path
 
-def _write_atomically(path, write):
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    "Let `write` fill a file beside `path`, then move it there: a reader finds the old file or the new one, never a part."
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try: write(part); os.replace(part, path)
     finally: part.unlink(missing_ok=True)
@@ -303,7 +304,7 @@ def kept(
     tensors = {k: v.contiguous() for k, v in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(identity=json.dumps(identity, sort_keys=True), sha256=_digest(tensors))
-    _write_atomically(path, lambda part: save_file(tensors, part, meta))
+    write_atomically(path, lambda part: save_file(tensors, part, meta))
     return tensors
 
 # %% ../nbs/45_features.ipynb #20a3ff73
