@@ -105,12 +105,12 @@ def evaluate(
     if per_class and y is None: raise ValueError("measures per class need labels of the generated images: give a folder with one folder per class")
     asked = None if protocols is None else [protocol(name) for name in protocols]   # a wrong name is found before any work
     reals = {s: real_of(s) for s in ({split} if asked is None else {p.split for p in asked if p.measure not in ("is", "modes")})}
+    if hasattr(fake, "__len__"): _enough(asked or [], len(fake))
     for r in reals.values() if per_class else ():
         if r.classes != fake.classes: raise ValueError(f"the generated images have the classes {', '.join(fake.classes[:3])}, … and {r.name} has {', '.join(r.classes[:3]) or 'none'}, …: name the folders alike")
     f = features.extract(extractor, fake.x if isinstance(fake, ImageData) else fake, **options)
     if asked is None: asked = default_protocols(len(f.x), split, len(reals[split]), f.probs.shape[1] == reals[split].num_classes)
-    for p in asked:
-        if p.n_fake > len(f.x): raise ValueError(f"{p.name} needs {p.n_fake:,} generated images and there are {len(f.x):,}: make more, or ask for {p.measure}{len(f.x)}…")
+    _enough(asked, len(f.x))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", metrics.SampleSizeWarning)
         found, classes = _run(asked, f, y if per_class else None, reals, extractor, root, seed, options)
@@ -120,6 +120,10 @@ def evaluate(
                 bf16=options.get("bf16", False), warnings=said, torch=torch.__version__)
 
 # %% ../nbs/55_evaluate.ipynb #9dc3342b
+def _enough(protocols, n):
+    for p in protocols:
+        if p.n_fake > n: raise ValueError(f"{p.name} needs {p.n_fake:,} generated images and there are {n:,}: make more, or ask for {p.measure}{n}…")
+
 def _run(protocols, f, y, reals, extractor, root, seed, options):
     "All protocols, sharing references; then, if there are labels y, each within each class."
     k = {p.split: max(q.k for q in protocols if q.k and q.split == p.split) for p in protocols if p.k}
@@ -162,7 +166,7 @@ def _read_array(path):
     try:
         x = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else np.load(path)
         if path.suffix == ".npz": x = x["images" if "images" in x else x.files[0]]
-    except Exception as e: raise ValueError(f"{path.name} holds no images that can be read: {str(e).splitlines()[0]}") from e
+    except Exception as e: raise ValueError(f"{path.name} holds no array that can be read ({type(e).__name__}): expected one of images, (N, C, H, W) or (N, H, W, C)") from e
     x = torch.as_tensor(x) if isinstance(x, (Tensor, np.ndarray)) else x
     if isinstance(x, Tensor) and x.ndim == 3: x = x[:, None]
     if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3): x = x.permute(0, 3, 1, 2).contiguous()
