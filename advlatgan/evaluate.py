@@ -126,13 +126,13 @@ def _enough(protocols, n):
 
 def _run(protocols, f, y, reals, extractor, root, seed, options):
     "All protocols, sharing references; then, if there are labels y, each within each class."
-    k = {p.split: max(q.k for q in protocols if q.k and q.split == p.split) for p in protocols if p.k}
+    ks = {(p.split, p.n_real): [q.k for q in protocols if q.k and (q.split, q.n_real) == (p.split, p.n_real)] for p in protocols}
     found, classes = {}, {}
     for p in protocols:
         keep = _subset(p.n_fake, len(f.x), seed)
         part, real = features.Features(f.x[keep], f.probs[keep]), None
         if p.split in reals and p.measure not in ("is", "modes"):
-            real = features.reference(reals[p.split], extractor, p.n_real, k[p.split] if p.k else None, root, **options)
+            real = features.reference(reals[p.split], extractor, p.n_real, ks[p.split, p.n_real], root, **options)
         found |= _measure(p, extractor, part, real, seed)
         if y is not None: _within_classes(classes, p, extractor, part, y[keep], real, seed)
     return found, classes

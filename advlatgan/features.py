@@ -326,7 +326,7 @@ def reference(
     images: ImageData,               # real images
     extractor: Extractor,
     n: int | None = None,            # how many of them, drawn with seed 0; None: all
-    k: int | None = None,            # also find this many nearest neighbours, for precision, recall, density and coverage
+    ks: Sequence[int] = (),          # also find these neighbours, for precision, recall, density and coverage
     root: str | Path | None = None,  # data root; by default $ADVLATGAN_DATA, else "data"
     **options,                       # of `extract`: batch_size, device, bf16, progress
 ) -> metrics.Reference:              # features, their Gaussian, their neighbours if asked for, labels if there are any
@@ -343,5 +343,8 @@ def reference(
         return dict(x=x, mu=g.mu, sigma=g.sigma)
     stats = kept(path("statistics"), dict(who, what="statistics"), gather)
     gaussian, x = metrics.Gaussian(stats["mu"], stats["sigma"], n), stats["x"]
-    near = k and metrics.Neighbours(x, kept(path(f"k{k}"), dict(who, what=f"k{k}"), lambda: dict(dist=metrics.neighbours(x, k, images.name).dist))["dist"])
-    return metrics.Reference(x, gaussian, near or None, None if images.y is None else images.y[index])
+    ks, near = tuple(sorted({*ks})), None
+    if ks:
+        what = "k" + "-".join(map(str, ks))
+        near = metrics.Neighbours(x, ks, kept(path(what), dict(who, what=what), lambda: dict(dist=metrics.neighbours(x, ks, images.name).dist))["dist"])
+    return metrics.Reference(x, gaussian, near, None if images.y is None else images.y[index])

@@ -216,10 +216,11 @@ def _centre(x): return sum(part.sum(0, dtype=torch.float64) for part in x.split(
 
 # %% ../nbs/50_metrics.ipynb #ffcecd3e
 def _strips(a: _Cloud, b: _Cloud) -> Iterator[tuple[int, Tensor]]:
-    "Lower bounds of the squared distances between a and b, a strip of rows at a time: (first row, (rows, M))."
+    "Lower bounds of the squared distances between a and b, a strip of rows at a time: (first row, (rows, M)); of a with itself, from the diagonal on."
     rows = max(1, TILE // len(b.x))
     for i in range(0, len(a.x), rows):
-        low = torch.addmm(b.low, a.c[i:i + rows], b.c.T, alpha=-2)
+        on = i if a is b else 0
+        low = torch.addmm(b.low[on:], a.c[i:i + rows], b.c[on:].T, alpha=-2)
         yield i, low.add_(a.low[i:i + rows, None])
 
 def _distances(x: Tensor, i: Tensor, y: Tensor, j: Tensor) -> Tensor:
@@ -231,37 +232,59 @@ def _distances(x: Tensor, i: Tensor, y: Tensor, j: Tensor) -> Tensor:
 # %% ../nbs/50_metrics.ipynb #aab1eb2d
 @dataclass(eq=False)
 class Neighbours:
-    "A sample and how far it is from each point to the 1st … k-th nearest other one."
-    x: Tensor    # features, (N, F)
-    dist: Tensor # distances, ascending, (N, k), float64
+    "A sample, and how far each point's k-th nearest other one is, for some k."
+    x: Tensor            # features, (N, F)
+    ks: tuple[int, ...]  # which neighbours
+    dist: Tensor         # their distances, (N, len(ks)), float64
 
-    def radius(self, k: int) -> Tensor: return self.dist[:, k - 1]
+    def radius(self, k: int) -> Tensor: return self.dist[:, self.ks.index(k)]
 
 # %% ../nbs/50_metrics.ipynb #f7409d89
-def neighbours(
-    x: Tensor,          # features, (N, F)
-    k: int,             # how many neighbours, at most N - 1; the point itself is none of them
-    what: str = "x",    # its name in an error
-) -> Neighbours:
-    "Distances to the k nearest other points: one matrix product, never held whole."
-    n = len(_checked(x, what))
-    if not 1 <= k < n: raise ValueError(f"{what} has {n} samples, too few for k = {k}: the k-th nearest other sample needs k + 1 or more")
-    cloud, dist, spare = _Cloud(x, _centre(x)), [], min(k + 4, n - 1)
+def _candidates(cloud: _Cloud, count: int) -> tuple[Tensor, Tensor]:
+    "For each point the `count` others with the smallest bounds: the bounds, ascending, and who they are, (N, count) each."
+    n = len(cloud.x)
+    best, who = cloud.c.new_full((n, count), torch.inf), torch.zeros(n, count, dtype=torch.long, device=cloud.c.device)
     for first, low in _strips(cloud, cloud):
-        low.diagonal(first).fill_(torch.inf)
-        bound, j = low.topk(spare, largest=False)
-        i = torch.arange(first, first + len(low), device=x.device)
-        d = _distances(cloud.x, i.repeat_interleave(spare), cloud.x, j.flatten()).view(-1, spare).sort().values[:, :k]
-        if spare < n - 1: _look_again(cloud.x, i, d, (d[:, -1].square() > bound[:, -1]).nonzero()[:, 0])
-        dist.append(d)
-    return Neighbours(x, torch.cat(dist))
+        low.diagonal().fill_(torch.inf)                     # the point itself is none of its neighbours
+        last = first + len(low)
+        for rows, block in ((slice(first, last), low), (slice(last, n), low[:, len(low):].T.contiguous())):
+            value, j = block.topk(min(count, block.shape[1]), largest=False)
+            best[rows], pick = torch.cat([best[rows], value], 1).topk(count, largest=False)
+            who[rows] = torch.cat([who[rows], j + first], 1).gather(1, pick)
+    return best, who
 
-def _look_again(x, i, d, unsure):
-    "Rows whose candidates may have missed a neighbour (near copies, far from the centre): all distances, from differences."
-    for r in unsure.tolist():
-        every = _distances(x, i[r].expand(len(x)), x, torch.arange(len(x), device=x.device))
-        every[i[r]] = torch.inf
-        d[r] = every.topk(d.shape[1], largest=False).values.sort().values
+# %% ../nbs/50_metrics.ipynb #7b796e53
+def neighbours(
+    x: Tensor,              # features, (N, F)
+    k: int | Sequence[int], # which neighbours, at most the N - 1st; the point itself is none of them
+    what: str = "x",        # its name in an error
+) -> Neighbours:
+    "Distances to the k-th nearest other points: half a matrix product, never held whole."
+    ks, n = (k,) if isinstance(k, int) else tuple(k), len(_checked(x, what))
+    if not 1 <= min(ks) <= max(ks) < n: raise ValueError(f"{what} has {n} samples, too few for k = {max(ks)}: the k-th nearest other sample needs k + 1 or more")
+    cloud = _Cloud(x, _centre(x))
+    low, j = _candidates(cloud, min(max(ks) + 4, n - 1))
+    high = (low + cloud.doubt[:, None] + cloud.doubt[j]).cummax(1).values
+    rows, picked = torch.arange(n, device=x.device), torch.tensor(ks, device=x.device) - 1
+    dist = torch.stack([_distances(cloud.x, rows, cloud.x, j[:, p]) for p in picked], 1)
+    gap = (high[:, :-1] < low[:, 1:])                                            # after candidate c nothing overlaps
+    clear = torch.cat([gap.new_ones(n, 1), gap, gap.new_full((n, 1), j.shape[1] == n - 1)], 1)
+    unsure = (~(clear[:, picked] & clear[:, picked + 1])).any(1).nonzero()[:, 0]
+    dist[unsure] = _settle(cloud.x, unsure, j[unsure], low[unsure, -1], picked)
+    return Neighbours(x, ks, dist)
+
+# %% ../nbs/50_metrics.ipynb #f8e87bcc
+def _settle(x, rows, j, beyond, picked):
+    "The picked distances of some rows from all candidates j; from all points where what is no candidate (`beyond`) may be as near."
+    count, n = j.shape[1], len(x)
+    d = _distances(x, rows.repeat_interleave(count), x, j.flatten()).view(-1, count).sort(1).values
+    out = d[:, picked]
+    if count < n - 1:
+        for r in (d[:, picked.max()].square() >= beyond).nonzero()[:, 0].tolist():
+            every = _distances(x, rows[r].expand(n), x, torch.arange(n, device=x.device))
+            every[rows[r]] = torch.inf
+            out[r] = every.sort().values[picked]
+    return out
 
 # %% ../nbs/50_metrics.ipynb #38a209fd
 def _pairs_near(real: Neighbours, fake: Neighbours | Tensor, of_real: list[Tensor], of_fake: list[Tensor]):
@@ -290,8 +313,8 @@ def manifold_metrics(
     "Precision, recall, density and coverage from one search."
     ks = [*k_dc, *([k_pr] if k_pr else [])]
     if not ks: raise ValueError("k_pr is None and k_dc is empty: nothing to measure")
-    real = _ready(real, max(ks), "real")
-    fake = _ready(fake, k_pr, "fake") if k_pr else _checked(fake.x if isinstance(fake, Neighbours) else fake, "fake")
+    real = _ready(real, ks, "real")
+    fake = _ready(fake, [k_pr], "fake") if k_pr else _checked(fake.x if isinstance(fake, Neighbours) else fake, "fake")
     y = fake.x if k_pr else fake
     if not len(y): raise ValueError("fake has 0 samples: nothing to measure")
     _same_width(real.x.shape[1], y.shape[1])
@@ -299,9 +322,9 @@ def manifold_metrics(
     if max(ks) > n / 100: _warn(f"{n} samples with k = {max(ks)}: each ball holds more than 1 % of a sample, too coarse to tell where it lies")
     return _count(real, fake, y, k_pr, k_dc)
 
-def _ready(x, k, what):
-    "Neighbours of x up to the k-th, searched for unless they were given."
-    return x if isinstance(x, Neighbours) and x.dist.shape[1] >= k else neighbours(x.x if isinstance(x, Neighbours) else x, k, what)
+def _ready(x, ks, what):
+    "Neighbours of x for all of ks, searched for unless they were given."
+    return x if isinstance(x, Neighbours) and {*ks} <= {*x.ks} else neighbours(x.x if isinstance(x, Neighbours) else x, sorted({*ks}), what)
 
 # %% ../nbs/50_metrics.ipynb #87d26ad7
 def _count(real, fake, y, k_pr, k_dc):
@@ -357,11 +380,11 @@ class Reference:
     y: Tensor | None = None               # labels, (N,), for the measures per class
 
 def reference(
-    x: Tensor,   # features, (N, F)
-    k: int = 10, # neighbours, enough for every k asked for later
+    x: Tensor,                       # features, (N, F)
+    ks: Sequence[int] = (3, 5, 10),  # neighbours, every k asked for later
 ) -> Reference:
     "What comparisons with `x` need, worked out once."
-    return Reference(x, gaussian(x, what="real"), neighbours(x, k, "real"))
+    return Reference(x, gaussian(x, what="real"), neighbours(x, ks, "real"))
 
 # %% ../nbs/50_metrics.ipynb #3df0ec2d
 def all_metrics(
@@ -376,7 +399,7 @@ def all_metrics(
     seed: int = 0,               # kernel distance's subsets, Inception Score's splits
 ) -> dict[str, float]:           # fd, kd, kd_std, precision, recall, density_k…, coverage_k…, is, is_std
     "All feature measures of one generator."
-    if not isinstance(real, Reference): real = reference(real, max(k_pr, *k_dc))
+    if not isinstance(real, Reference): real = reference(real, (k_pr, *k_dc))
     kd = kernel_distance(real.x, fake, subsets, subset_size, seed)
     score = {} if probs is None else dict(zip(("is", "is_std"), inception_score(probs, splits, seed)))
     return dict(fd=frechet_distance(real.gaussian, fake), kd=kd.value, kd_std=kd.std, **manifold_metrics(real.neighbours or real.x, fake, k_pr, k_dc), **score)
@@ -407,7 +430,7 @@ def dropping_classes(
     k: int = 5,     # neighbours of density and coverage
 ) -> list[dict[str, float]]: # one row for each number of classes kept, from all to one
     "How the measures move when a sample loses one class after the other."
-    rows, real = [], reference(real, k)
+    rows, real = [], reference(real, (3, k))
     for kept in range(num_classes, 0, -1):
         keep = y_fake < kept
         x = fake[keep]
