@@ -370,7 +370,8 @@ def _a_gpu(root, gpus):
         with open(root / f".gpu{i}", "w") as file:
             try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError: time.sleep(.2); continue
-            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[i] or str(i)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[i]
             yield; return
 
 # %% ../nbs/80_runs.ipynb #d484e2b0
@@ -473,7 +474,7 @@ def _watch(process, root, runs):
             if ended is not None: break
             states = [s for s in (_state(root, r) for r in left) if s]
             bar.set_postfix_str(" | ".join(states))
-            if not tty and time.time() - told > 20: told = time.time(); print("  " + " | ".join(states), file=sys.stderr)
+            if states and not tty and time.time() - told > 20: told = time.time(); print("  " + " | ".join(states), file=sys.stderr)
             time.sleep(.25)
     finally:
         bar.close()
