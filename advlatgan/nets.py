@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair']
+__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'ImageG', 'ImageD', 'ResBlock', 'SumPool', 'build']
 
 # %% ../nbs/10_nets.ipynb #db12cfb2
 def mlp(
@@ -76,3 +76,203 @@ def pacgan_pair(
         nn.init.normal_(layer.weight, std=.02)
         if layer.bias is not None: nn.init.zeros_(layer.bias)
     return G, D
+
+# %% ../nbs/12_image_nets.ipynb #8e0a6cd3
+import difflib
+from collections.abc import Callable
+
+from torch.nn.utils.parametrizations import spectral_norm
+
+# %% ../nbs/12_image_nets.ipynb #aa4d4f85
+def _with_labels(x, y, num_classes):
+    "Latents or images with the one-hot code of `y` beside their channels."
+    if (y is None) == (num_classes > 0):
+        raise ValueError(f"this network has {num_classes} classes: " + ("call it with labels y" if num_classes else "call it without y"))
+    if not num_classes: return x
+    code = (y[:, None] == torch.arange(num_classes, device=y.device)).to(x.dtype)
+    return torch.cat([x, code.view(*code.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)
+
+# %% ../nbs/12_image_nets.ipynb #18e01a48
+class ImageG(nn.Module):
+    "Latents (B, z_dim) to images (B, C, H, W) in [-1, 1]: a linear layer makes a small map, a body doubles it until it is an image."
+    def __init__(self,
+        z_dim: int,           # size of the latent
+        channels: int,        # channels of the small map
+        base: int,            # its height and width
+        body: nn.Module,      # (B, channels, base, base) to images
+        num_classes: int = 0, # classes that it can be asked for; 0: it takes no labels
+        bias: bool = True,    # of the linear layer
+    ):
+        super().__init__()
+        self.z_dim, self.num_classes, self.base = z_dim, num_classes, base
+        self.stem, self.body = nn.Linear(z_dim + num_classes, channels * base * base, bias), body
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.body(self.stem(_with_labels(z, y, self.num_classes)).unflatten(1, (-1, self.base, self.base)))
+
+# %% ../nbs/12_image_nets.ipynb #3634be76
+class ImageD(nn.Module):
+    "Images (B, C, H, W) to logits (B,): a body makes features, a linear layer judges them."
+    def __init__(self,
+        body: nn.Module,      # images to features (B, features)
+        features: int,        # how many
+        num_classes: int = 0, # classes that it is told (or asked, with `aux`); 0: none
+        aux: bool = False,    # ACGAN: it is not told the class, but says it
+        bias: bool = True,    # of the linear layer
+    ):
+        super().__init__()
+        self.num_classes, self.aux = num_classes, aux
+        self.body, self.head = body, nn.Linear(features, 1 + num_classes * aux, bias)
+
+    def forward(self,
+        x: Tensor,               # images (B, C, H, W) in [-1, 1]
+        y: Tensor | None = None, # labels (B,); with `aux` they make no difference
+        classify: bool = False,  # with `aux`: also the logits of the classes
+    ) -> Tensor | tuple[Tensor, Tensor]: # logits (B,), or (logits (B,), class logits (B, num_classes))
+        if classify and not self.aux: raise ValueError("this discriminator does not classify: build one with arch 'acgan'")
+        out = self.head(self.body(x if self.aux else _with_labels(x, y, self.num_classes)))
+        return (out[:, 0], out[:, 1:]) if classify else out[:, 0]
+
+# %% ../nbs/12_image_nets.ipynb #40fd865d
+def _fit(img_size, channels, doublings):
+    "The channels of a generator's stages and its base, without the widest stages where the size cannot be halved that often."
+    while img_size % 2**doublings: channels, doublings = channels[1:], doublings - 1
+    if doublings < 2 or img_size < 16:
+        raise ValueError(f"img_size is {img_size}: expected a multiple of 4 from 16, for example 28, 32, 48, 64 or 128")
+    return channels, img_size >> doublings
+
+# %% ../nbs/12_image_nets.ipynb #042b8b10
+def _up_body(channels, img_channels, first_norm, last, bias):
+    "Transposed convolutions through `channels` to an image; the last layer doubles (4) or not (3)."
+    layers = [nn.BatchNorm2d(channels[0]), nn.ReLU(True)] if first_norm else []
+    for a, b in zip(channels, channels[1:]):
+        layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias), nn.BatchNorm2d(b), nn.ReLU(True)]
+    end = nn.ConvTranspose2d(channels[-1], img_channels, 4, 2, 1, bias=bias) if last == 4 else \
+          nn.Conv2d(channels[-1], img_channels, 3, 1, 1, bias=bias)
+    return nn.Sequential(*layers, end, nn.Tanh())
+
+def _down_body(img_size, in_channels, layers, slope, norm, bias):
+    "Convolutions given as (channels, kernel, stride), and the number of features that they end in."
+    body, a = [], in_channels
+    for i, (b, kernel, stride) in enumerate(layers):
+        pad, act = (kernel - 1) // 2, [nn.LeakyReLU(slope, True)]
+        bn = [nn.BatchNorm2d(b)] if norm and i else []
+        body += [nn.Conv2d(a, b, kernel, stride, pad, bias=bias), *(act + bn if norm == "after" else bn + act)]
+        img_size, a = (img_size + 2 * pad - kernel) // stride + 1, b
+    return nn.Sequential(*body, nn.Flatten()), a * img_size**2
+
+# %% ../nbs/12_image_nets.ipynb #f354341a
+class ResBlock(nn.Module):
+    "Two 3×3 convolutions beside a 1×1 shortcut; the map is doubled, halved or kept."
+    def __init__(self,
+        a: int, b: int,              # channels in and out
+        resample: str | None = None, # "up", "down" or None
+        norm: bool = False,          # batch norm before each ReLU
+        first: bool = False,         # no ReLU at the entry: the input is an image
+    ):
+        super().__init__()
+        up = [nn.Upsample(scale_factor=2)] if resample == "up" else []
+        down = [nn.AvgPool2d(2)] if resample == "down" else []
+        entry = [*([nn.BatchNorm2d(a)] if norm else []), nn.ReLU()] if not first else []
+        middle = [*([nn.BatchNorm2d(b)] if norm else []), nn.ReLU()]
+        self.residual = nn.Sequential(*entry, *up, nn.Conv2d(a, b, 3, 1, 1), *middle, nn.Conv2d(b, b, 3, 1, 1), *down)
+        self.shortcut = nn.Sequential(*down, nn.Conv2d(a, b, 1), *up) if resample or a != b else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor: return self.residual(x) + self.shortcut(x)
+
+class SumPool(nn.Module):
+    "Maps (B, C, H, W) to their sums (B, C)."
+    def forward(self, x: Tensor) -> Tensor: return x.sum((2, 3))
+
+# %% ../nbs/12_image_nets.ipynb #321e0fff
+_RES = {32: ((256, 256, 256, 256), (128, 128, 128, 128), 2),   # size: channels of G (its base first), of D, blocks of D that halve
+        48: ((512, 256, 128, 64), (64, 128, 256, 512), 4)}
+
+def _res_up_body(channels, img_channels):
+    blocks = [ResBlock(a, b, "up", norm=True) for a, b in zip(channels, channels[1:])]
+    return nn.Sequential(*blocks, nn.BatchNorm2d(channels[-1]), nn.ReLU(True), nn.Conv2d(channels[-1], img_channels, 3, 1, 1), nn.Tanh())
+
+def _res_down_body(channels, in_channels, halvings, pool):
+    pairs = zip((in_channels, *channels), channels)
+    blocks = [ResBlock(a, b, "down" if i < halvings else None, first=not i) for i, (a, b) in enumerate(pairs)]
+    return nn.Sequential(*blocks, nn.ReLU(True), pool)
+
+# %% ../nbs/12_image_nets.ipynb #867b78b2
+def _xavier(net, residual_gain=1.):
+    "Xavier-uniform weights, zero biases; another gain inside residual branches."
+    for name, m in net.named_modules():
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.xavier_uniform_(m.weight, residual_gain if "residual" in name else 1.)
+            if m.bias is not None: nn.init.zeros_(m.bias)
+    return net
+
+def _normal(net):
+    "Weights from N(0, 0.02), as DCGAN has it; biases as they are."
+    for m in net.modules():
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): nn.init.normal_(m.weight, std=.02)
+    return net
+
+def _as_transposed(G):
+    "A generator whose first layer starts like a transposed convolution."
+    bound = G.stem.out_features ** -.5
+    nn.init.uniform_(G.stem.weight, -bound, bound)
+    return G
+
+def _spectral(net):
+    "Spectral norm on every layer."
+    for m in list(net.modules()):
+        if isinstance(m, (nn.Conv2d, nn.Linear)): spectral_norm(m)
+    return net
+
+# %% ../nbs/12_image_nets.ipynb #158e006f
+def _dcgan(size, c, z, w, k, aux=False):
+    ch, base = _fit(size, w(1024, 512, 256, 128), 4)
+    G = ImageG(z, ch[0], base, _up_body(ch, c, True, 4, False), k, bias=False)
+    layers = [(b, 5, 2) for b in w(64, 128, 256, 512)]
+    return _as_transposed(G), ImageD(*_down_body(size, c + k * (not aux), layers, .2, "after", False), k, aux)
+
+def _cgan(size, c, z, w, k):
+    ch, base = _fit(size, w(512, 256, 128), 3)
+    G = ImageG(z, ch[0], base, _up_body(ch, c, True, 4, True), k)
+    layers = [(b, 4, 2) for b in w(128, 256, 512)]
+    return _normal(G), _normal(ImageD(*_down_body(size, c + k, layers, .2, "before", True), k))
+
+def _cnn(size, c, z, w, k, sn):
+    ch, base = _fit(size, w(512, 256, 128, 64), 3)
+    G = ImageG(z, ch[0], base, _up_body(ch, c, False, 3, not sn), k)
+    layers = list(zip(w(64, 64, 128, 128, 256, 256, 512), (3, 4, 3, 4, 3, 4, 3), (1, 2, 1, 2, 1, 2, 1)))
+    D = ImageD(*_down_body(size, c + k, layers, .1, None, not sn), k, bias=not sn)
+    return (_xavier(G), _spectral(_xavier(D))) if sn else (G, D)
+
+def _resnet(size, c, z, w, k, sn):
+    if size not in _RES: raise ValueError(f"img_size is {size}: the residual networks exist for 32 and 48 pixels")
+    ch, ch_d, halvings = _RES[size]
+    G = ImageG(z, w(*ch)[0], size // 8, _res_up_body(w(*ch), c), k)
+    pool = SumPool() if sn else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    D = ImageD(_res_down_body(w(*ch_d), c + k, halvings, pool), w(*ch_d)[-1], k, bias=not sn)
+    return (_xavier(G, 2**.5), _spectral(_xavier(D, 2**.5))) if sn else (G, D)
+
+# %% ../nbs/12_image_nets.ipynb #8d0d48fe
+_ARCHS: dict[str, tuple[Callable, dict]] = {
+    "dcgan": (_dcgan, {}), "acgan": (_dcgan, dict(aux=True)), "cgan": (_cgan, {}),
+    "sngan": (_cnn, dict(sn=True)), "wgan": (_cnn, dict(sn=False)),
+    "sngan_resnet": (_resnet, dict(sn=True)), "wgan_resnet": (_resnet, dict(sn=False))}
+
+def build(
+    arch: str,                        # a name of the table above
+    img_size: int = 32,               # height and width of the images
+    img_channels: int = 3,            # 1 or 3
+    z_dim: int = 100,                 # size of the latent
+    width: float = 1.,                # every hidden layer has this many times its channels, rounded, at least 1
+    num_classes: int = 0,             # of a class-conditional pair; "cgan" and "acgan" need it, the others may have it
+) -> tuple[ImageG, ImageD]: # (G, D)
+    "A backbone from plain numbers, so that a checkpoint can build its networks again: `build(**spec)`."
+    if arch not in _ARCHS:
+        raise ValueError(f"unknown arch {arch!r}: did you mean {difflib.get_close_matches(arch, _ARCHS, 1, 0)[0]!r}? "
+                         f"Known: {', '.join(_ARCHS)}")
+    if min(img_channels, z_dim, width) <= 0 or num_classes < 0:
+        raise ValueError(f"img_channels {img_channels}, z_dim {z_dim} and width {width} must be positive, num_classes {num_classes} not negative")
+    if arch in ("cgan", "acgan") and not num_classes: raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
+    make, options = _ARCHS[arch]
+    scale = lambda *channels: tuple(max(1, round(n * width)) for n in channels)
+    return make(img_size, img_channels, z_dim, scale, num_classes, **options)
