@@ -48,12 +48,11 @@ class ToyD(nn.Module):
     def __init__(self,
         in_dim: int = 2,                             # size of a point
         widths: Sequence[int] = (100, 200, 100),     # hidden layers
-        scale: float = 1.,                           # points are divided by it before the first layer
     ):
         super().__init__()
-        self.scale, self.net = scale, mlp([in_dim, *widths, 1])
+        self.net = mlp([in_dim, *widths, 1])
 
-    def forward(self, x: Tensor) -> Tensor: return self.net(x / self.scale).squeeze(1)
+    def forward(self, x: Tensor) -> Tensor: return self.net(x).squeeze(1)
 
 # %% ../nbs/10_nets.ipynb #d727da5a
 class Maxout(nn.Module):
