@@ -225,7 +225,7 @@ def _check_labels(data):
                          f"({len(data.x)},) from 0 to {len(classes) - 1}")
     object.__setattr__(data, "classes", classes)
 
-# %% ../nbs/02_images.ipynb #c4bc3019
+# %% ../nbs/02_images.ipynb #ed50fc23
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _SPLITS = {"train", "test", "val", "valid", "unlabeled"}
 
@@ -238,7 +238,8 @@ def _choose(names, split, archive, what):
     if not kept: raise ValueError(f"{what} holds no pictures ({' '.join(_PICTURES)})")
     if divided := tops <= _SPLITS: kept = {n: p[1:] for n, p in kept.items() if p[0] == split}
     if not kept or not divided and split != "train":
-        raise ValueError(f"{what} has no split {split!r}: " + (f"choose from {sorted(tops)}" if divided else "it is not divided, leave split out"))
+        way_out = f"choose from {sorted(tops)}" if divided else "it is not divided, leave split out"
+        raise ValueError(f"{what} has no split {split!r}: {way_out}")
     classes = {n: p[0] if len(p) > 1 else None for n, p in kept.items()}
     if None in classes.values() and len(set(classes.values())) > 1:
         raise ValueError(f"{what} has pictures both beside and in its class folders: {_examples(classes)}")

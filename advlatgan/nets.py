@@ -251,7 +251,7 @@ def _resnet(size, c, z, w, k, sn):
     D = ImageD(_res_down_body(w(*ch_d), c + k, halvings, pool), w(*ch_d)[-1], k, bias=not sn)
     return (_xavier(G, 2**.5), _spectral(_xavier(D, 2**.5))) if sn else (G, D)
 
-# %% ../nbs/12_image_nets.ipynb #8d0d48fe
+# %% ../nbs/12_image_nets.ipynb #015d8a20
 _ARCHS: dict[str, tuple[Callable, dict]] = {
     "dcgan": (_dcgan, {}), "acgan": (_dcgan, dict(aux=True)), "cgan": (_cgan, {}),
     "sngan": (_cnn, dict(sn=True)), "wgan": (_cnn, dict(sn=False)),
@@ -270,7 +270,8 @@ def build(
         raise ValueError(f"unknown arch {arch!r}: did you mean {difflib.get_close_matches(arch, _ARCHS, 1, 0)[0]!r}? "
                          f"Known: {', '.join(_ARCHS)}")
     if min(img_channels, z_dim, width) <= 0 or num_classes < 0:
-        raise ValueError(f"img_channels {img_channels}, z_dim {z_dim} and width {width} must be positive, num_classes {num_classes} not negative")
+        raise ValueError(f"img_channels {img_channels}, z_dim {z_dim} and width {width} must be positive, "
+                         f"num_classes {num_classes} not negative")
     if arch in ("cgan", "acgan") and not num_classes: raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
     make, options = _ARCHS[arch]
     scale = lambda *channels: tuple(max(1, round(n * width)) for n in channels)
