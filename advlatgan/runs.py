@@ -16,6 +16,7 @@ import math
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,9 +32,9 @@ import advlatgan
 # %% auto #0
 __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'CallError', 'nearest', 'Param', 'read_params', 'convert',
            'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan', 'write_json',
-           'read_json', 'Recorder', 'code_digest', 'provenance', 'execute', 'last_line', 'is_finished', 'with_needed',
-           'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table', 'rows_table', 'published', 'document',
-           'load_bundle', 'draw', 'make_report', 'main']
+           'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line', 'is_finished',
+           'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table', 'rows_table',
+           'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -307,6 +308,16 @@ def provenance(notebook: Path) -> dict:
     return dict(versions=versions, commit=commit + ("+changes" if commit and dirty else ""), code=code_digest(notebook))
 
 # %% ../nbs/80_runs.ipynb #c7d0f31b
+def local_kernels() -> type:
+    "A kernel manager that talks through files: many kernels started at once would race for TCP ports."
+    from jupyter_client import AsyncKernelManager
+    from traitlets import default
+    class LocalKernels(AsyncKernelManager):
+        @default("transport")
+        def _files(self): return "ipc"
+    return LocalKernels
+
+# %% ../nbs/80_runs.ipynb #93172710
 def execute(
     root: Path,   # the output folder
     folder: str,  # of the run, below it
@@ -321,7 +332,7 @@ def execute(
     os.environ["ADVLATGAN_RUN"] = str(where.resolve())
     origin = provenance(notebook)
     papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
-                               progress_bar=False, cwd=str(notebook.parents[2]))
+                               kernel_manager_class=local_kernels(), progress_bar=False, cwd=str(notebook.parents[2]))
     part = read_json(where / "record.part.json")
     if part is None: raise RuntimeError("the notebook ended without Recorder.finish(): no record")
     record = {k: run[k] for k in ("experiment", "params", "needs")} | part | origin | dict(wall_s=round(time.time() - start, 1))
@@ -365,7 +376,7 @@ def _a_gpu(root, gpus):
 # %% ../nbs/80_runs.ipynb #d484e2b0
 def _workflow(plan_file, *extra):
     "Run Snakemake on a plan until it ends or the parent process does."
-    import signal, threading
+    import threading
     parent = os.getppid()
     def watch():
         while os.getppid() == parent: time.sleep(.3)
@@ -451,7 +462,6 @@ def _state(root, run):
 
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
-    import signal
     from tqdm import tqdm
     tty, told, left = sys.stderr.isatty(), time.time(), list(runs)
     bar = tqdm(total=len(runs), unit="run", disable=not tty, dynamic_ncols=True, bar_format="{n}/{total} runs [{elapsed}] {bar:20} {postfix}")
@@ -650,6 +660,12 @@ def _writable(root):
         with tempfile.TemporaryFile(dir=root): pass
     except OSError as error: raise CallError(f"--out {root} cannot be written: {error.strerror}") from None
 
+def _warn_of_other_code(root, runs):
+    "Finished runs are kept when the code has changed since; say so."
+    digests = {r.experiment.name: code_digest(r.experiment.notebook) for r in runs}
+    old = [r.folder for r in runs if is_finished(root, r) and read_json(root / r.folder / "record.json")["code"] != digests[r.experiment.name]]
+    if old: print(f"note: {len(old)} of {len(runs)} runs were finished by other code than this and are kept, {old[0]} among them; --force remakes them", file=sys.stderr)
+
 # %% ../nbs/80_runs.ipynb #f136efdf
 def _run(args, extra):
     "advlatgan run"
@@ -659,6 +675,7 @@ def _run(args, extra):
     seeds = list(dict.fromkeys(args.seeds)) if args.seeds else None
     plans = {name: plan(experiments, name, args.preset, overrides, seeds) for name in args.names}
     _writable(args.out)
+    if not args.force: _warn_of_other_code(args.out, [r for runs in plans.values() for r in runs])
     errors = carry_out(args.out, [r for runs in plans.values() for r in runs], args.jobs, args.force, extra)
     for folder, error in errors.items(): print(f"failed: {folder}: {error} ({args.out / folder / 'notebook.ipynb'})", file=sys.stderr)
     for name, runs in plans.items():
@@ -719,6 +736,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     if argv[:1] == ["--workflow"]: return _workflow(*argv[1:])
     if argv[:1] == ["--job"]: return _job(*argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)         # a polite kill ends as Ctrl-C does
     argv, extra = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, [])
     try:
         args = _parser().parse_args(argv)
