@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 import tokenize
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,7 @@ __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'CallErro
            'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan', 'write_json',
            'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line', 'is_finished',
            'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table', 'rows_table',
-           'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
+           'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -308,14 +309,18 @@ def provenance(notebook: Path) -> dict:
     return dict(versions=versions, commit=commit + ("+changes" if commit and dirty else ""), code=code_digest(notebook))
 
 # %% ../nbs/80_runs.ipynb #c7d0f31b
-def local_kernels() -> type:
-    "A kernel manager that talks through files: many kernels started at once would race for TCP ports."
+@contextmanager
+def local_kernels():
+    "A class of kernel managers that talk through sockets in a folder of their own: kernels started at once would race for TCP ports."
     from jupyter_client import AsyncKernelManager
     from traitlets import default
-    class LocalKernels(AsyncKernelManager):
-        @default("transport")
-        def _files(self): return "ipc"
-    return LocalKernels
+    with tempfile.TemporaryDirectory(prefix="advlatgan-") as folder:
+        class LocalKernels(AsyncKernelManager):
+            @default("transport")
+            def _transport(self): return "ipc"
+            @default("ip")
+            def _ip(self): return f"{folder}/kernel"
+        yield LocalKernels
 
 # %% ../nbs/80_runs.ipynb #93172710
 def execute(
@@ -331,8 +336,9 @@ def execute(
     write_json(where / "run.json", {k: run[k] for k in ("experiment", "params", "needs")})
     os.environ["ADVLATGAN_RUN"] = str(where.resolve())
     origin = provenance(notebook)
-    papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
-                               kernel_manager_class=local_kernels(), progress_bar=False, cwd=str(notebook.parents[2]))
+    with local_kernels() as kernels:
+        papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
+                                   kernel_manager_class=kernels, progress_bar=False, cwd=str(notebook.parents[2]))
     part = read_json(where / "record.part.json")
     if part is None: raise RuntimeError("the notebook ended without Recorder.finish(): no record")
     record = {k: run[k] for k in ("experiment", "params", "needs")} | part | origin | dict(wall_s=round(time.time() - start, 1))
@@ -359,8 +365,6 @@ def _job(plan_file, folder):
     return 0
 
 # %% ../nbs/80_runs.ipynb #963f2dfc
-from contextlib import contextmanager
-
 @contextmanager
 def _a_gpu(root, gpus):
     "Hold one of the GPUs that no other job of this folder holds, if there are any."
@@ -538,14 +542,18 @@ def _markdown(text):
 
 def rows_table(rows: list[dict], digits: int = 3):
     "Rows as a Markdown table, to end a notebook with."
+    if not rows: return _markdown("*no rows*")
     cell = lambda v: "–" if v is None else f"{v:.{digits}f}" if isinstance(v, float) else str(v)
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([cell(row.get(k)) for k in rows[0]] for row in rows)]
     return _markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
+def published_records(name: str, preset: str = "cpu") -> list[dict]:
+    "The committed records of an experiment; none if it has not been published."
+    return load_bundle(find_experiments()[name].notebook.parents[2] / f"data/results/{name}.{preset}") or []
+
 def published(name: str, preset: str = "cpu"):
-    "The committed table of an experiment, from its records in data/results."
-    experiment = find_experiments()[name]
-    records = load_bundle(experiment.notebook.parents[2] / f"data/results/{name}.{preset}")
+    "The committed table of an experiment, with its protocol."
+    experiment, records = find_experiments()[name], published_records(name, preset)
     return _markdown(document(experiment, preset, records).split("\n", 4)[4] if records else f"*{name} has no published result at preset {preset}.*")
 
 # %% ../nbs/80_runs.ipynb #12343acc

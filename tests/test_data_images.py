@@ -1,6 +1,6 @@
 """The real readers of torchvision on small archives in the true formats, and decoding in several processes."""
 
-import hashlib, pickle, struct, subprocess, sys
+import hashlib, pickle, struct, subprocess, sys, time
 
 import numpy as np
 import pytest
@@ -198,6 +198,15 @@ def test_two_processes_may_decode_at_once(many):
     said = {p.communicate()[0].strip() for p in both}
     assert said == {image_dataset("folder:many", many).identity}
     assert len(list((many / "decoded").iterdir())) == 1
+
+
+def test_a_killed_decoder_leaves_nothing_that_is_taken_for_a_set(many):
+    call = f"from advlatgan.data import image_dataset as d; d('folder:many', {str(many)!r})"
+    child = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
+    while not (many / "decoded").exists(): time.sleep(.01)
+    child.kill()
+    child.wait()
+    assert torch.bincount(image_dataset("folder:many", many).y).tolist() == [500] * 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
