@@ -243,6 +243,10 @@ def _cnn(size, c, z, w, k, sn):
     D = ImageD(*_down_body(size, c + k, layers, .1, None, not sn), k, bias=not sn)
     return (_xavier(G), _spectral(_xavier(D))) if sn else (G, D)
 
+def _toy(size, c, z, w, k):
+    if k: raise ValueError(f"num_classes is {k}: the toy networks take no labels")
+    return ToyG(z, w(100, 200, 100)), ToyD(widths=w(100, 200, 100))
+
 def _resnet(size, c, z, w, k, sn):
     if size not in _RES: raise ValueError(f"img_size is {size}: the residual networks exist for 32 and 48 pixels")
     ch, ch_d, halvings = _RES[size]
@@ -255,7 +259,8 @@ def _resnet(size, c, z, w, k, sn):
 _ARCHS: dict[str, tuple[Callable, dict]] = {
     "dcgan": (_dcgan, {}), "acgan": (_dcgan, dict(aux=True)), "cgan": (_cgan, {}),
     "sngan": (_cnn, dict(sn=True)), "wgan": (_cnn, dict(sn=False)),
-    "sngan_resnet": (_resnet, dict(sn=True)), "wgan_resnet": (_resnet, dict(sn=False))}
+    "sngan_resnet": (_resnet, dict(sn=True)), "wgan_resnet": (_resnet, dict(sn=False)),
+    "toy": (_toy, {})}
 
 def build(
     arch: str,                        # a name of the table above
@@ -264,7 +269,7 @@ def build(
     z_dim: int = 100,                 # size of the latent
     width: float = 1.,                # every hidden layer has this many times its channels, rounded, at least 1
     num_classes: int = 0,             # of a class-conditional pair; "cgan" and "acgan" need it, the others may have it
-) -> tuple[ImageG, ImageD]: # (G, D)
+) -> tuple[nn.Module, nn.Module]: # (G, D)
     "A backbone from plain numbers, so that a checkpoint can build its networks again: `build(**spec)`."
     if arch not in _ARCHS:
         raise ValueError(f"unknown arch {arch!r}: did you mean {difflib.get_close_matches(arch, _ARCHS, 1, 0)[0]!r}? "

@@ -9,6 +9,7 @@ import argparse
 import ast
 import difflib
 import hashlib
+import importlib
 import io
 import itertools
 import json
@@ -31,11 +32,11 @@ import yaml
 import advlatgan
 
 # %% auto #0
-__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'CallError', 'nearest', 'Param', 'read_params', 'convert',
-           'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan', 'write_json',
-           'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line', 'is_finished',
-           'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table', 'rows_table',
-           'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
+__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'COMMANDS', 'CallError', 'nearest', 'Param', 'read_params',
+           'convert', 'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan',
+           'write_json', 'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line',
+           'is_finished', 'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table',
+           'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -629,7 +630,9 @@ def _save_arrays(root, records, path):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise CallError(message)
 
-def _parser():
+COMMANDS = {"sample": ("advlatgan.sample", "pictures or points from a checkpoint")} # of other modules: module, help
+
+def _parser(called=None):
     parser = _Parser(prog="advlatgan", description="Rerun the experiments of advlatgan and read their results.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("list", help="the experiments, what each reproduces, their presets and parameters")
@@ -648,6 +651,9 @@ def _parser():
     publish.add_argument("--preset", default="cpu", help="default: cpu")
     report.add_argument("names", nargs="*", metavar="NAME")
     for p in (report, publish): p.add_argument("--out", type=Path, default=Path("data/runs"), help="where the runs are (default: data/runs)")
+    for name, (module, text) in COMMANDS.items():
+        p = commands.add_parser(name, help=text)
+        if name == called: importlib.import_module(module).add_arguments(p)
     return parser
 
 # %% ../nbs/80_runs.ipynb #b1909d4c
@@ -748,7 +754,8 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)         # a polite kill ends as Ctrl-C does
     argv, extra = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, [])
     try:
-        args = _parser().parse_args(argv)
+        args = _parser(argv[0] if argv else None).parse_args(argv)
+        if args.command in COMMANDS: return importlib.import_module(COMMANDS[args.command][0]).main(args)
         return dict(list=_list, run=_run, report=_report, publish=_publish)[args.command](args, tuple(extra))
     except CallError as error:
         print(f"advlatgan: {error}", file=sys.stderr)

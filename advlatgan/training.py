@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from .checkpoints import Keeper
 from .losses import LOSSES, gan_loss
 from .mining import frozen, ifgsm, quality_objective
 
@@ -32,10 +35,13 @@ class TrainConfig:
     lr_D: float = 2e-4                      # and for D
     betas: tuple[float, float] = (0.5, 0.9) # Adam's decay rates, for both
     lr_decay: bool = True                   # both rates fall linearly to 0 over total_steps
+    ema: float = 0.                         # decay of the averaged generator G_ema, below 1; 0: none is kept
     seed: int = 0                           # of latents and data; networks are initialised by whoever makes them
 
     def __post_init__(self):
         if self.loss not in LOSSES: gan_loss(self.loss)
+        object.__setattr__(self, "betas", tuple(self.betas))                 # a list, where it comes from a file
+        if not 0 <= self.ema < 1: raise ValueError(f"ema is {self.ema}: expected a number from 0 up to, not including, 1")
         for name in ("total_steps", "n_dis", "batch_size", "batch_size_G", "z_dim"):
             value = getattr(self, name)
             if value is not None and (int(value) != value or value < 1): raise ValueError(f"{name} is {value}: expected a whole number, 1 or more")
@@ -54,7 +60,13 @@ def qua(
     "AdvLatGAN-qua, Alg. 1: the latents of the discriminator's fakes are mined first."
     def mine(G, D, z, y):
         return method(quality_objective(G, D, y, form, update_stats), z, n_adv, eps, radius)
+    mine.settings = dict(hook="qua", n_adv=n_adv, eps=eps, radius=radius, form=form, method=_known_as(method), update_stats=update_stats)
     return mine
+
+def _known_as(hook):
+    "What a checkpoint says of a hook: its settings where it tells them, else its name."
+    if hook is None: return None
+    return getattr(hook, "settings", None) or getattr(hook, "__qualname__", type(hook).__name__)
 
 # %% ../nbs/40_training.ipynb #b4ccf37d
 def _has_batch_norm(net): return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
@@ -105,6 +117,36 @@ def _losses(step, loss_D, loss_G):
         raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}")
     return record
 
+# %% ../nbs/40_training.ipynb #306dfba2
+def _data_name(data): return getattr(data, "name", type(data).__name__)
+
+def _about(data): return dict(data=_data_name(data), classes=list(getattr(data, "classes", ())))
+
+def _settings(config, data, spec, **hooks):
+    "What a run may not change on its way, as plain data."
+    identity = getattr(data, "identity", None) or _data_name(data)
+    about = {k: getattr(data, k) for k in ("num_classes", "num_modes", "std", "flip", "noise") if hasattr(data, k)}
+    return dict(config=asdict(config), spec=spec, data=dict(identity=identity, **about), **{k: _known_as(hook) for k, hook in hooks.items()})
+
+def _global_generators(device):
+    device = torch.empty(0, device=device).device                            # "cuda" becomes "cuda:0"
+    return dict(rng_torch=torch.default_generator, rng_cuda=torch.cuda.default_generators[device.index] if device.type == "cuda" else None)
+
+# %% ../nbs/40_training.ipynb #c3a54f84
+def _averaged(G, G_ema, decay):
+    "The averaged generator: the one given, or a copy of G if there is to be one."
+    if not decay:
+        if G_ema is not None: raise ValueError("G_ema is given and config.ema is 0: set its decay, say ema=0.999")
+        return None
+    device = next(G.parameters()).device
+    return (deepcopy(G) if G_ema is None else G_ema).to(device).eval().requires_grad_(False)
+
+@torch.no_grad()
+def _average(G_ema, G, decay):
+    "G_ema <- decay · G_ema + (1 - decay) · G; batch-norm statistics are copied."
+    torch._foreach_lerp_(list(G_ema.parameters()), list(G.parameters()), 1 - decay)
+    for mean, buffer in zip(G_ema.buffers(), G.buffers()): mean.copy_(buffer)
+
 # %% ../nbs/40_training.ipynb #4d597185
 def train(
     G: nn.Module,                       # latents to samples; trained in place
@@ -117,15 +159,24 @@ def train(
     device: str | torch.device = "cpu", # where to train
     progress: Callable | None = None,   # called as (step, total_steps, {"loss_D", "loss_G"}) every `log_every` steps
     log_every: int = 100,               # steps between two records
-) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps
+    checkpoint: str | Path | None = None, # folder of this run's checkpoints; resumes from the newest whole one
+    checkpoint_every: int = 1000,       # steps between two of them; there is one at the end in any case
+    spec: dict | None = None,           # what `nets.build` was given, kept so that a checkpoint can build G and D again
+    G_ema: nn.Module | None = None,     # averaged generator, with config.ema; None: made here, and kept in checkpoints
+) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
+    if checkpoint_every < 1: raise ValueError(f"checkpoint_every is {checkpoint_every}: expected 1 or more")
     G.to(device).train(); D.to(device).train()
+    G_ema = _averaged(G, G_ema, config.ema)
     loss, history, together = gan_loss(config.loss), [], not _has_batch_norm(D)
     (opt_G, sched_G), (opt_D, sched_D) = _optimiser(G, config.lr_G, config), _optimiser(D, config.lr_D, config)
     rng_x, rng_z = (torch.Generator(device).manual_seed(2 * config.seed + i) for i in range(2))
     def latents(n): return torch.randn(n, config.z_dim, generator=rng_z, device=device)
     batches = data.batches(config.batch_size, rng_x)
-    for step in range(1, config.total_steps + 1):
+    keeper = Keeper(checkpoint, _settings(config, data, spec, mine=mine, penalty=penalty, regularize=regularize),
+                    dict(G=G, D=D, G_ema=G_ema, opt_G=opt_G, opt_D=opt_D, sched_G=sched_G, sched_D=sched_D, history=history, rng_z=rng_z, rng_x=rng_x,
+                         batches=batches if hasattr(batches, "state_dict") else None, **_global_generators(device)), _about(data))
+    for step in range(keeper.resume() + 1, config.total_steps + 1):
         for _ in range(config.n_dis):
             x_real, y = next(batches)
             z = latents(len(x_real))
@@ -134,8 +185,13 @@ def train(
         z = latents(config.batch_size_G or config.batch_size)
         loss_G = _step_G(G, D, opt_G, loss, z, None if y is None else _fill(y, len(z)), regularize)
         sched_G.step(); sched_D.step()
-        if step % log_every == 0 or step == config.total_steps:
+        if G_ema is not None: _average(G_ema, G, config.ema)
+        last = step == config.total_steps
+        if step % log_every == 0 or last:
             history.append(_losses(step, loss_D, loss_G))
             if progress is not None: progress(step, config.total_steps, history[-1])
+        if checkpoint is not None and (step % checkpoint_every == 0 or last):
+            _losses(step, loss_D, loss_G)                               # what is not finite is not kept
+            keeper.save(step)
     G.eval(); D.eval()
     return history
