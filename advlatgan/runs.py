@@ -284,14 +284,25 @@ class Recorder:
 # %% ../nbs/80_runs.ipynb #b19470e3
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
 
+def _imports(source):
+    "The modules of this package that a piece of code imports."
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import): yield from (a.name.removeprefix("advlatgan.") for a in node.names if a.name.startswith("advlatgan."))
+        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "advlatgan"):
+            inside = (node.module or "").removeprefix("advlatgan").lstrip(".")
+            yield from [inside] if inside else (a.name for a in node.names)
+
 def code_digest(notebook: Path) -> str:
-    "A short hash of the package's modules and of a notebook's code."
-    digest = hashlib.sha256()
-    for path in sorted(PACKAGE.glob("*.py")):
-        if path.stem not in ("runs", "plots", "_modidx", "__init__"): digest.update(path.read_bytes())
-    for cell in json.loads(notebook.read_text())["cells"]:
-        if cell["cell_type"] == "code": digest.update("".join(cell["source"]).encode())
-    return digest.hexdigest()[:12]
+    "A short hash of a notebook's code and of the modules behind its numbers (those that it imports, and theirs)."
+    cells = ["".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    code = "\n".join(cells)
+    todo, found = {*_imports(code)}, {}
+    while todo:
+        path = PACKAGE / f"{(name := todo.pop())}.py"
+        if name in ("runs", "plots") or name in found or not path.exists(): continue
+        found[name] = path.read_text()
+        todo |= {*_imports(found[name])}
+    return hashlib.sha256(json.dumps([code, sorted(found.items())]).encode()).hexdigest()[:12]
 
 # %% ../nbs/80_runs.ipynb #27f15191
 def _git(folder, *args):
@@ -630,7 +641,10 @@ def _save_arrays(root, records, path):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise CallError(message)
 
-COMMANDS = {"sample": ("advlatgan.sample", "pictures or points from a checkpoint")} # of other modules: module, help
+COMMANDS = {                                                         # of other modules: module, help
+    "sample": ("advlatgan.sample", "pictures or points from a checkpoint"),
+    "evaluate": ("advlatgan.evaluate", "measure pictures, or what a checkpoint generates, against a data set"),
+}
 
 def _parser(called=None):
     parser = _Parser(prog="advlatgan", description="Rerun the experiments of advlatgan and read their results.")
@@ -643,14 +657,14 @@ def _parser(called=None):
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the preset's")
     run.add_argument("-p", dest="params", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="set a parameter; KEY=a,b runs both")
     run.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side (default: one per core)")
-    run.add_argument("--out", type=Path, default=Path("data/runs"), help="where everything goes (default: data/runs)")
+    run.add_argument("--out", type=Path, help="where everything goes (default: data/runs in the checkout)")
     run.add_argument("--force", action="store_true", help="rerun what is finished")
     report = commands.add_parser("report", help="the tables, ours beside the papers'")
     publish = commands.add_parser("publish", help="copy a finished experiment's table and figure to data/results and figures, to be committed")
     publish.add_argument("names", nargs="+", metavar="NAME")
     publish.add_argument("--preset", default="cpu", help="default: cpu")
     report.add_argument("names", nargs="*", metavar="NAME")
-    for p in (report, publish): p.add_argument("--out", type=Path, default=Path("data/runs"), help="where the runs are (default: data/runs)")
+    for p in (report, publish): p.add_argument("--out", type=Path, help="where the runs are (default: data/runs in the checkout)")
     for name, (module, text) in COMMANDS.items():
         p = commands.add_parser(name, help=text)
         if name == called: importlib.import_module(module).add_arguments(p)
@@ -667,6 +681,11 @@ def _label(args, overrides):
     "The preset's name, with a mark where the call departs from it."
     changed = json.dumps([overrides, args.seeds], sort_keys=True)
     return args.preset if not overrides and args.seeds is None else f"{args.preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+
+def _default_out():
+    "data/runs of the checkout, as seen from here."
+    first = next(iter(find_experiments().values()))
+    return Path(os.path.relpath(first.notebook.parents[2] / "data/runs"))
 
 def _writable(root):
     "Make the output folder, or say in a line why not."
@@ -756,6 +775,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         args = _parser(argv[0] if argv else None).parse_args(argv)
         if args.command in COMMANDS: return importlib.import_module(COMMANDS[args.command][0]).main(args)
+        if "out" in args and args.out is None: args.out = _default_out()
         return dict(list=_list, run=_run, report=_report, publish=_publish)[args.command](args, tuple(extra))
     except CallError as error:
         print(f"advlatgan: {error}", file=sys.stderr)
