@@ -780,6 +780,9 @@ def main(argv: list[str] | None = None) -> int:
     except CallError as error:
         print(f"advlatgan: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:                                           # a reader like `head` has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("advlatgan: stopped; what is finished is kept, and the same command takes up the rest", file=sys.stderr)
         return 130
