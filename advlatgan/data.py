@@ -59,7 +59,7 @@ def toy_mixture(
 import bz2, difflib, gzip, hashlib, io, lzma, mmap, multiprocessing, os, shutil, tarfile, tempfile, warnings, zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, chdir
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -389,6 +389,10 @@ class _Known(NamedTuple):
     get: str                                         # how to get it where torchvision cannot; "" where it can
     sizes: bool = False                              # pictures of many sizes: img_size must be said
 
+def _lsun(tv, root, split, download):
+    root = root.absolute()
+    with chdir(root): return tv.LSUN(str(root), [f"church_outdoor_{split}"])   # it leaves an index where it is made: beside the data
+
 _KNOWN = {
     "mnist": _Known(("train", "test"), "MNIST/raw", lambda tv, r, s, d: tv.MNIST(r, s == "train", download=d), "targets", ""),
     "cifar10": _Known(("train", "test"), "cifar-10-batches-py", lambda tv, r, s, d: tv.CIFAR10(r, s == "train", download=d),
@@ -397,7 +401,7 @@ _KNOWN = {
                     lambda tv, r, s, d: tv.STL10(r, s, download=d), "labels", ""),
     "celeba": _Known(("train", "valid", "test", "all"), "celeba", lambda tv, r, s, d: tv.CelebA(r, s, download=d), None, ""),
     "lsun-church": _Known(("train", "val"), "church_outdoor_{split}_lmdb",
-                          lambda tv, r, s, d: tv.LSUN(str(r), [f"church_outdoor_{s}"]), None,
+                          _lsun, None,
                           "get church_outdoor from https://github.com/fyu/lsun and unpack it there", True),
     "imagenet": _Known(("train", "val"), "imagenet", lambda tv, r, s, d: tv.ImageNet(r / "imagenet", s), "targets",
                        "register at https://image-net.org and put the ILSVRC2012 archives there", True),

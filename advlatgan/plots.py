@@ -61,7 +61,7 @@ def _curve(ax, records, dataset, measure):
         n, mean, std = np.array(line, float).T
         ax.errorbar(n, mean, np.nan_to_num(std), **style(mined), capsize=2, label=f"{start} → {mined}")
     ax.axhline(next(ms[0] for k, ms in rows if k["method"] == "data"), **{**style("data"), "linewidth": 1}, label="true samples")
-    ax.set(xscale="symlog", xlabel="mining steps", title=dataset)
+    ax.set(xlabel="mining steps", title=dataset)
     ax.set_xscale("symlog", linthresh=10)
 
 # %% ../nbs/70_plots.ipynb #c5da180b
@@ -81,5 +81,5 @@ def toy_panels(
         for ax, measure, label in zip(axes[2 * i:], ("hq3", "spread"), ("share within 3σ", "spread of a mode / σ")):
             _curve(ax, records, r["params"]["dataset"], measure)
             ax.set_ylabel(label)
-    axes[0].legend(fontsize=7)
+    axes[0].legend(fontsize=7, loc="lower right")
     return fig

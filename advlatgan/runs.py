@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 import tokenize
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,7 @@ __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'COMMANDS
            'convert', 'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan',
            'write_json', 'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line',
            'is_finished', 'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table',
-           'rows_table', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
+           'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -309,14 +310,18 @@ def provenance(notebook: Path) -> dict:
     return dict(versions=versions, commit=commit + ("+changes" if commit and dirty else ""), code=code_digest(notebook))
 
 # %% ../nbs/80_runs.ipynb #c7d0f31b
-def local_kernels() -> type:
-    "A kernel manager that talks through files: many kernels started at once would race for TCP ports."
+@contextmanager
+def local_kernels():
+    "A class of kernel managers that talk through sockets in a folder of their own: kernels started at once would race for TCP ports."
     from jupyter_client import AsyncKernelManager
     from traitlets import default
-    class LocalKernels(AsyncKernelManager):
-        @default("transport")
-        def _files(self): return "ipc"
-    return LocalKernels
+    with tempfile.TemporaryDirectory(prefix="advlatgan-") as folder:
+        class LocalKernels(AsyncKernelManager):
+            @default("transport")
+            def _transport(self): return "ipc"
+            @default("ip")
+            def _ip(self): return f"{folder}/kernel"
+        yield LocalKernels
 
 # %% ../nbs/80_runs.ipynb #93172710
 def execute(
@@ -332,8 +337,9 @@ def execute(
     write_json(where / "run.json", {k: run[k] for k in ("experiment", "params", "needs")})
     os.environ["ADVLATGAN_RUN"] = str(where.resolve())
     origin = provenance(notebook)
-    papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
-                               kernel_manager_class=local_kernels(), progress_bar=False, cwd=str(notebook.parents[2]))
+    with local_kernels() as kernels:
+        papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
+                                   kernel_manager_class=kernels, progress_bar=False, cwd=str(notebook.parents[2]))
     part = read_json(where / "record.part.json")
     if part is None: raise RuntimeError("the notebook ended without Recorder.finish(): no record")
     record = {k: run[k] for k in ("experiment", "params", "needs")} | part | origin | dict(wall_s=round(time.time() - start, 1))
@@ -360,8 +366,6 @@ def _job(plan_file, folder):
     return 0
 
 # %% ../nbs/80_runs.ipynb #963f2dfc
-from contextlib import contextmanager
-
 @contextmanager
 def _a_gpu(root, gpus):
     "Hold one of the GPUs that no other job of this folder holds, if there are any."
@@ -371,7 +375,8 @@ def _a_gpu(root, gpus):
         with open(root / f".gpu{i}", "w") as file:
             try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError: time.sleep(.2); continue
-            os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[i] or str(i)
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[i]
             yield; return
 
 # %% ../nbs/80_runs.ipynb #d484e2b0
@@ -474,7 +479,7 @@ def _watch(process, root, runs):
             if ended is not None: break
             states = [s for s in (_state(root, r) for r in left) if s]
             bar.set_postfix_str(" | ".join(states))
-            if not tty and time.time() - told > 20: told = time.time(); print("  " + " | ".join(states), file=sys.stderr)
+            if states and not tty and time.time() - told > 20: told = time.time(); print("  " + " | ".join(states), file=sys.stderr)
             time.sleep(.25)
     finally:
         bar.close()
@@ -538,14 +543,18 @@ def _markdown(text):
 
 def rows_table(rows: list[dict], digits: int = 3):
     "Rows as a Markdown table, to end a notebook with."
+    if not rows: return _markdown("*no rows*")
     cell = lambda v: "–" if v is None else f"{v:.{digits}f}" if isinstance(v, float) else str(v)
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([cell(row.get(k)) for k in rows[0]] for row in rows)]
     return _markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
 
+def published_records(name: str, preset: str = "cpu") -> list[dict]:
+    "The committed records of an experiment; none if it has not been published."
+    return load_bundle(find_experiments()[name].notebook.parents[2] / f"data/results/{name}.{preset}") or []
+
 def published(name: str, preset: str = "cpu"):
-    "The committed table of an experiment, from its records in data/results."
-    experiment = find_experiments()[name]
-    records = load_bundle(experiment.notebook.parents[2] / f"data/results/{name}.{preset}")
+    "The committed table of an experiment, with its protocol."
+    experiment, records = find_experiments()[name], published_records(name, preset)
     return _markdown(document(experiment, preset, records).split("\n", 4)[4] if records else f"*{name} has no published result at preset {preset}.*")
 
 # %% ../nbs/80_runs.ipynb #12343acc
@@ -621,7 +630,9 @@ def _save_arrays(root, records, path):
 class _Parser(argparse.ArgumentParser):
     def error(self, message): raise CallError(message)
 
-COMMANDS = {"sample": ("advlatgan.sample", "pictures or points from a checkpoint")} # of other modules: module, help
+COMMANDS = {                                                            # of other modules, imported when called: module, help
+    "sample": ("advlatgan.sample", "pictures or points from a checkpoint"),
+    "evaluate": ("advlatgan.evaluate", "measure generated images by named protocols")}
 
 def _parser(called=None):
     parser = _Parser(prog="advlatgan", description="Rerun the experiments of advlatgan and read their results.")

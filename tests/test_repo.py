@@ -35,8 +35,9 @@ def test_notebook_runs_top_to_bottom(name):
     "In a fresh kernel, in the folder where a reader opens it."
     import papermill
     from advlatgan.runs import local_kernels
-    papermill.execute_notebook(str(ROOT / name), None, kernel_name="python3", kernel_manager_class=local_kernels(), progress_bar=False,
-                               cwd=str((ROOT / name).parent))
+    with local_kernels() as kernels:
+        papermill.execute_notebook(str(ROOT / name), None, kernel_name="python3", kernel_manager_class=kernels, progress_bar=False,
+                                   cwd=str((ROOT / name).parent))
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
