@@ -44,7 +44,7 @@ def _unpack(value, tensors):
 class CheckpointError(ValueError):
     "A checkpoint that cannot be used: one line that names it, what is wrong, and the way out."
 
-FORMAT = "advlatgan checkpoint 1"
+FORMAT = "advlatgan checkpoint 1" # the one key of the file's metadata; its value is the digest, a space, and the JSON
 
 def _digest(header, tensors):
     digest = hashlib.sha256(header.encode())
@@ -77,7 +77,7 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     part = path.with_suffix(".part")
-    save_file(tensors, part, dict(format=FORMAT, header=header, sha256=_digest(header, tensors)))
+    save_file(tensors, part, {FORMAT: f"{_digest(header, tensors)} {header}"})
     _sync(part)
     os.replace(part, path)
     _sync(folder)
@@ -96,13 +96,14 @@ def _read(path):
     if not path.stat().st_size: raise CheckpointError(f"{path} is empty")
     try:
         with safe_open(path, "pt") as file:
-            about, tensors = file.metadata() or {}, {k: file.get_tensor(k).clone() for k in file.keys()}
+            about, tensors = file.metadata() or {}, {k: file.get_tensor(k).clone() for k in file.keys()}   # copies: the file may go
     except (SafetensorError, OSError) as e:
         why = str(e).removeprefix("Error while deserializing header: ")
         raise CheckpointError(f"{path} is truncated, or no checkpoint at all ({why})") from None
-    if about.get("format") != FORMAT: raise CheckpointError(f"{path} is no checkpoint of advlatgan ({about.get('format', 'no format named')}), expected {FORMAT!r}")
-    if about.get("sha256") != _digest(about.get("header", ""), tensors): raise CheckpointError(f"{path} is damaged: its content is not what was written")
-    return json.loads(about["header"]), tensors, about["sha256"]
+    if FORMAT not in about: raise CheckpointError(f"{path} is not in the format {FORMAT!r}: its metadata name {', '.join(about)[:80] or 'none'}")
+    digest, _, header = about[FORMAT].partition(" ")
+    if digest != _digest(header, tensors): raise CheckpointError(f"{path} is damaged: its content is not what was written")
+    return json.loads(header), tensors, digest
 
 # %% ../nbs/42_checkpoints.ipynb #a0a44f5f
 @dataclass(frozen=True, eq=False, repr=False)
