@@ -176,7 +176,9 @@ def _read_array(path):
 def add_arguments(parser) -> None:
     "The arguments of `advlatgan evaluate`."
     add = parser.add_argument
-    add("images", metavar="FOLDER", help="generated images: a folder (or one per class), a .tar, or an .npz, .npy or .pt file; checkpoints are not read yet")
+    add("images", metavar="FOLDER_OR_CHECKPOINT", help="generated images: a folder (or one per class), a .tar, or an .npz, .npy or .pt file; or a checkpoint, or a folder of them")
+    add("--n", type=int, metavar="N", help="images that a checkpoint generates (default: 10000)")
+    add("--refine", action="store_true", help="mine a checkpoint's latents first (AdvLatGAN-z: 20 steps of 0.05)")
     add("--data", required=True, metavar="NAME", help="the real set, by its name in data.image_dataset, or folder:PATH")
     add("--extractor", default="inception", metavar="NAME", help=f"{', '.join(features.EXTRACTORS)}; only inception gives FID (default: %(default)s)")
     add("--protocols", nargs="+", metavar="NAME", help="say fid50k_test density10k_k5; default: all that the sizes at hand allow")
@@ -192,22 +194,40 @@ def add_arguments(parser) -> None:
     add("--offline", action="store_true", help="never download the extractor's weights")
 
 # %% ../nbs/55_evaluate.ipynb #63d1156b
+def _is_checkpoint(path):
+    path = Path(path)
+    return path.suffix == ".safetensors" or path.is_dir() and any(path.glob("step-*.safetensors"))
+
+def _generated(args, device):
+    "The images of a call, and what is known of where they come from."
+    if not _is_checkpoint(args.images):
+        if args.n is not None or args.refine: raise ValueError(f"--n and --refine are for checkpoints: {args.images} holds images already")
+        return read_images(args.images, args.root, args.img_size), {}
+    from tqdm import tqdm
+    from .sample import load_sampler
+    n = 10_000 if args.n is None else args.n
+    sampler, origin = load_sampler(args.images, args.seed, dict(n_adv=20, eps=.05) if args.refine else None, device, args.batch_size)
+    x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // args.batch_size), leave=False, disable=None)])
+    return ImageData(Path(origin["checkpoint"]).stem, x, sampler.labels(n), tuple(origin["about"].get("classes", ())), "generated"), dict(generator=origin)
+
+# %% ../nbs/55_evaluate.ipynb #eaa08361
 def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
     "Carry out `advlatgan evaluate`: print every number under its protocol, and record it."
     from tqdm import tqdm
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         for name in args.protocols or (): protocol(name)
-        fake = read_images(args.images, args.root, args.img_size)
+        fake, origin = _generated(args, device)
         extractor = features.load_extractor(args.extractor, args.root, not args.offline)
         record = evaluate(fake, lambda split: image_dataset(args.data, args.root, split, args.img_size), extractor, args.protocols, args.split, args.root, args.per_class, args.seed,
-                          batch_size=args.batch_size, device=args.device or ("cuda" if torch.cuda.is_available() else "cpu"), bf16=args.bf16,
+                          batch_size=args.batch_size, device=device, bf16=args.bf16,
                           progress=lambda it: tqdm(it, extractor.name, unit="batch", leave=False, disable=None))
     except (ValueError, OSError, ImportError) as e:
         print(f"advlatgan evaluate: {e}", file=sys.stderr)
         return 2
     source = Path(args.images)
     file = args.record or source.with_name(source.name + ".evaluation.json")
-    write_record(file, dict(record, images=str(args.images)))
+    write_record(file, dict(record, images=str(args.images), **origin))
     print(summary(record), f"recorded in {file}", sep="\n")
     return 0
 
