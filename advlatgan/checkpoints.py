@@ -11,6 +11,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -181,17 +182,19 @@ def _like_parameters(opt):
             if isinstance(v, Tensor) and v.shape == p.shape: moments[k] = torch.empty_like(p).copy_(v)
 
 # %% ../nbs/42_checkpoints.ipynb #fc949e30
-def _flat(settings, prefix=""):
-    "Nested settings as {dotted name: value}; the configuration's names stay bare."
-    for k, v in settings.items():
-        if isinstance(v, dict) and v: yield from _flat(v, "" if k == "config" else f"{prefix}{k}.")
-        else: yield f"{prefix}{k}", v
+def _compare(there, here, name=""):
+    "What differs, a line each; the configuration's names stay bare."
+    if isinstance(there, dict) and isinstance(here, dict):
+        for k in dict.fromkeys([*there, *here]):
+            yield from _compare(there.get(k, "nothing"), here.get(k, "nothing"), "" if k == "config" else f"{name}.{k}".lstrip("."))
+    elif there != here: yield f"{name}: {there} -> {here}"
 
-def differences(there: dict, here: dict) -> str: # both as JSON would return them; "" if they agree
-    "What differs between two settings: `lr_G: 0.001 -> 0.0002, …`."
-    there, here = (dict(_flat(json.loads(json.dumps(s)))) for s in (there, here))
-    def show(s, k): return s[k] if k in s else "nothing"
-    return ", ".join(f"{k}: {show(there, k)} -> {show(here, k)}" for k in dict.fromkeys([*there, *here]) if show(there, k) != show(here, k))
+def differences(
+    there: dict, # settings, plain data
+    here: dict,  # others
+) -> str:        # "lr_G: 0.001 -> 0.0002, …"; empty if they agree
+    "What differs between two settings, both as a JSON file would have them."
+    return ", ".join(_compare(*(json.loads(json.dumps(s)) for s in (there, here))))
 
 # %% ../nbs/42_checkpoints.ipynb #414b4fe4
 class Keeper:
@@ -204,7 +207,9 @@ class Keeper:
     ):
         self.folder, self.settings, self.about = folder, settings, about
         self.parts = {k: v for k, v in parts.items() if v is not None}
-        if folder is not None and settings.get("spec") is not None: _check_spec(settings["spec"], parts["G"], parts["D"])
+        if folder is None: return
+        _check_folder(folder)
+        if settings.get("spec") is not None: _check_spec(settings["spec"], parts["G"], parts["D"])
 
     def save(self, step: int) -> None:
         if self.folder is not None: save(self.folder, step, self.settings, {k: _state(v) for k, v in self.parts.items()}, self.about)
@@ -220,6 +225,13 @@ class Keeper:
         return found.step
 
 # %% ../nbs/42_checkpoints.ipynb #e47d5a0a
+def _check_folder(folder):
+    "Refuse a folder that cannot be written."
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder): pass
+    except OSError as e: raise CheckpointError(f"checkpoints cannot be written to {folder}: {e.strerror}") from None
+
 def _check_spec(spec, *networks):
     "Refuse a spec that builds other networks than these."
     def shapes(nets): return [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in nets]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,10 @@ def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 f
     "Carry out `advlatgan sample`."
     try:
         if args.n < 1: raise ValueError(f"--n is {args.n}: expected 1 or more")
-        sampler, description = load_sampler(args.checkpoint, args.seed, _refine_options(args), _device(args.device), args.batch_size)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            sampler, description = load_sampler(args.checkpoint, args.seed, _refine_options(args), _device(args.device), args.batch_size)
+        for w in said: print(f"advlatgan sample: warning: {w.message}", file=sys.stderr)
         sampler(1)                                                      # whatever is wrong shows before anything is written
         _empty_folder(args.out)
         write_samples(sampler, description, args.n, args.out, lambda it: tqdm(it, "sample", -(-args.n // args.batch_size), unit="batch", leave=False, disable=None))
