@@ -204,7 +204,7 @@ def _generated(args, device):
         if args.n is not None or args.refine: raise ValueError(f"--n and --refine are for checkpoints: {args.images} holds images already")
         return read_images(args.images, args.root, args.img_size), {}
     from tqdm import tqdm
-    from .sample import load_sampler
+    from advlatgan.sample import load_sampler
     n = 10_000 if args.n is None else args.n
     sampler, origin = load_sampler(args.images, args.seed, dict(n_adv=20, eps=.05) if args.refine else None, device, args.batch_size)
     x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // args.batch_size), leave=False, disable=None)])

@@ -75,3 +75,22 @@ def test_a_kill_leaves_no_part_of_a_record_or_a_reference(digits, tmp_path):
     assert not (tmp_path / "r.json").exists()
     done = call(*args)
     assert done.returncode == 0 and "made again" not in done.stderr and json.loads((tmp_path / "r.json").read_text())["metrics"], done.stderr
+
+
+def test_a_checkpoint_is_measured_from_its_file_alone(digits, advlatgan):
+    "Through the command itself: generate, measure, record where the images come from; -z is the same call with --refine."
+    from advlatgan import nets, training
+    spec = dict(arch="dcgan", img_size=28, img_channels=1, z_dim=4, width=.0625)
+    G, D = nets.build(**spec)
+    config = training.TrainConfig(total_steps=2, batch_size=16, z_dim=4)
+    training.train(G, D, image_dataset("mnist5k").without_labels(), config, checkpoint=digits / "run", spec=spec)
+    asked = ("evaluate", digits / "run", "--data", "folder:real", "--root", digits, "--extractor", "mnistcnn", "--device", "cpu", "--n", 50, "--protocols", "fid50_train")
+    found = {}
+    for more in ((), ("--refine",)):
+        done = advlatgan(*asked, *more)
+        assert done.returncode == 0, done.stderr
+        record = json.loads((digits / "run.evaluation.json").read_text())
+        assert record["generator"]["step"] == 2 and record["fake"]["n"] == 50 and bool(record["generator"]["refine"]) == bool(more)
+        found[more] = record["metrics"]["fd_mnistcnn_50_train"]
+    assert found[()] != found["--refine",]
+    assert advlatgan("evaluate", digits / "fake", *asked[2:]).returncode == 2      # --n with images that are there already
