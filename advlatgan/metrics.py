@@ -21,7 +21,7 @@ if TYPE_CHECKING: from advlatgan.data import ToyMixture
 __all__ = ['TILE', 'mode_metrics', 'toy_metrics', 'toy_expected', 'SampleSizeWarning', 'Gaussian', 'gaussian', 'frechet_distance',
            'Estimate', 'kernel_distance', 'inception_score', 'Neighbours', 'neighbours', 'manifold_metrics',
            'precision_recall', 'density_coverage', 'expected_coverage', 'Reference', 'reference', 'all_metrics',
-           'per_class', 'dropping_classes', 'plot_dropping']
+           'per_class', 'dropping_classes']
 
 # %% ../nbs/50_metrics.ipynb #2cf43162
 def mode_metrics(
@@ -437,24 +437,3 @@ def dropping_classes(
         rows.append(dict(classes=kept, **manifold_metrics(real.neighbours, x, 3, (k,)), rkl=mode_metrics(y_fake[keep], num_classes)["rkl"],
                          fd=frechet_distance(real.gaussian, x)))
     return rows
-
-# %% ../nbs/50_metrics.ipynb #095985ff
-def plot_dropping(
-    rows: list[dict[str, float]], # what `dropping_classes` gives, with k = 5
-    title: str,                   # what was measured
-    distance: str = "Fréchet distance", # the name that the features allow
-):                                # matplotlib figure
-    "Left: shares that should stay (black) or fall. Right: the two distances."
-    import matplotlib.pyplot as plt
-    kept, (fig, (left, right)) = [r["classes"] for r in rows], plt.subplots(1, 2, figsize=(8, 3))
-    twin = right.twinx()
-    for ax, key, style, name in ((left, "precision", "k-", None), (left, "density_k5", "k--", None), (left, "recall", "C0o-", None), (left, "coverage_k5", "C1s-", None),
-                                 (right, "rkl", "C2^-", "reverse KL"), (twin, "fd", "C3v--", distance)):
-        ax.plot(kept, [r[key] for r in rows], style, ms=4, label=name or key)
-    left.set(xlabel="classes kept", ylabel="share (density: ratio)", ylim=(0, None))
-    left.set_title(title, fontsize=9)
-    right.set(xlabel="classes kept", ylabel="reverse KL (nats)"); right.invert_xaxis(); left.invert_xaxis()
-    twin.set(ylabel=distance, ylim=(0, None))
-    left.legend(fontsize=8); right.legend(handles=[*right.lines, *twin.lines], fontsize=8)
-    fig.tight_layout()
-    return fig

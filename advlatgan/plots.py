@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'style', 'points', 'toy_panels']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'style', 'points', 'toy_panels', 'classes_kept']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -82,4 +82,27 @@ def toy_panels(
             _curve(ax, records, r["params"]["dataset"], measure)
             ax.set_ylabel(label)
     axes[0].legend(fontsize=7, loc="lower right")
+    return fig
+
+# %% ../nbs/70_plots.ipynb #fcceb2a5
+SHARES = dict(precision=("#000000", None, "-"), density_k5=("#000000", None, "--"), recall=("#0072B2", "o", "-"), coverage_k5=("#D55E00", "s", "-"))
+
+def classes_kept(
+    records: list[dict], # of bench_metrics; the first is shown
+) -> Figure:
+    "Left: precision, density, recall and coverage; right: reverse KL and Fréchet distance, as classes go."
+    rows = [r for r in records[0]["rows"] if r["part"] == "classes kept"]
+    title, kept = rows[0]["case"].rpartition(": ")[0], [int(r["case"].rpartition(": ")[2]) for r in rows]
+    fig = Figure(figsize=(8, 3), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    twin = right.twinx()
+    for key, (color, marker, line) in SHARES.items(): left.plot(kept, [r[key] for r in rows], line, color=color, marker=marker, ms=4, label=key)
+    right.plot(kept, [r["rkl"] for r in rows], "-^", color="#009E73", ms=4, label="reverse KL")
+    twin.plot(kept, [r["fd"] for r in rows], "--v", color="#CC79A7", ms=4, label="Fréchet distance")
+    left.set_title(title, fontsize=9)
+    left.set(xlabel="classes kept", ylabel="share (density: ratio)", ylim=(0, None))
+    right.set(xlabel="classes kept", ylabel="reverse KL in nats", ylim=(0, None))
+    twin.set(ylabel="Fréchet distance", ylim=(0, None))
+    for ax in (left, right): ax.invert_xaxis()
+    left.legend(fontsize=7); right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
     return fig
