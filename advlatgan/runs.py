@@ -110,7 +110,7 @@ def check_allowed(name: str, value, allowed) -> None:
             if not OPS[op](float(v), float(rule.strip()[len(op):])): raise CallError(f"parameter {name!r} is {v}: expected {allowed}")
 
 # %% ../nbs/80_runs.ipynb #8b98765c
-FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes"}
+FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads"}
 
 @dataclass(frozen=True)
 class Experiment:
@@ -126,6 +126,7 @@ class Experiment:
     figure: str = ""                                # a function of `plots`
     reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
     notes: str = ""                                 # protocol, printed under the table
+    threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
 
 # %% ../nbs/80_runs.ipynb #38b60f83
 def parameters_cell(notebook: Path) -> str:
@@ -369,7 +370,7 @@ def _job(plan_file, folder):
     "What a Snakemake job calls."
     plan = read_json(Path(plan_file))
     with _a_gpu(Path(plan["root"]), plan["gpus"]):
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"): os.environ.setdefault(name, str(plan["threads"]))
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"): os.environ[name] = str(plan["runs"][folder]["threads"])
         try: execute(Path(plan["root"]), folder, plan["runs"][folder])
         except Exception as error:
             write_json(Path(plan["root"]) / folder / "error.json", dict(error=last_line(error)))
@@ -428,11 +429,10 @@ def _gpus() -> int:
 def _plan_file(root, runs, targets, jobs):
     "Write down what Snakemake is to do; returns the file."
     entries = {r.folder: dict(experiment=r.experiment.name, notebook=str(r.experiment.notebook.resolve()), params=r.params,
-                              needs={k: n.folder for k, n in r.needs.items()}) for r in runs}
+                              threads=r.experiment.threads, needs={k: n.folder for k, n in r.needs.items()}) for r in runs}
     file = root / ".plan.json"
     write_json(file, dict(root=str(root.resolve()), snakefile=str(runs[0].experiment.notebook.with_name("Snakefile").resolve()), runs=entries,
-                          targets=[r.folder for r in targets], jobs=jobs, gpus=_gpus(), threads=max(1, (os.cpu_count() or 1) // jobs),
-                          command=shlex.join(COMMAND)))
+                          targets=[r.folder for r in targets], jobs=jobs, gpus=_gpus(), command=shlex.join(COMMAND)))
     return file.resolve()
 
 # %% ../nbs/80_runs.ipynb #fea961cf
