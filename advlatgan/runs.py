@@ -261,7 +261,7 @@ class Recorder:
         return progress
 
     def _show(self, name, step, total, losses):
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
         if self._bar is None: self._bar = tqdm(total=total, desc=name, leave=False)
         self._bar.set_postfix({k: f"{v:.3g}" for k, v in (losses or {}).items() if k != "step"}, refresh=False)
         self._bar.update(step - self._bar.n)
