@@ -118,11 +118,12 @@ def ifgsm(
 # %% ../nbs/30_mining.ipynb #385d37fc
 def pgd(objective, z, n_adv, eps, radius=None, on_step=None,
     generator: torch.Generator | None = None, # randomness of the start
+    start: Tensor | None = None,              # the start itself instead, as a part of the radius: in [-1, 1], as z
 ) -> Tensor:
     "Projected gradient descent (Madry et al. 2018): `ifgsm` from a random start in the ball; radius None means n_adv · eps."
     if radius is None: radius = n_adv * eps
-    def start(z): return z + radius * (2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1)
-    return _mine(objective, z, n_adv, eps, radius, torch.sign, start, on_step)
+    def begin(z): return z + radius * (2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1 if start is None else start)
+    return _mine(objective, z, n_adv, eps, radius, torch.sign, begin, on_step)
 
 # %% ../nbs/30_mining.ipynb #b8b22473
 def mifgsm(objective, z, n_adv, eps, radius=None, on_step=None,
