@@ -22,6 +22,7 @@ from torch.nn.utils import parametrize
 from tqdm import tqdm
 
 from .mining import FORMS, _grad, frozen, gradient_descent, ifgsm, mifgsm, pgd
+from .training import PRECISIONS, autocast, resolve_precision
 
 # %% auto #0
 __all__ = ['METHODS', 'ATTACKS', 'Cost', 'Refined', 'Method', 'advlatgan_z', 'settings', 'batch_size_within', 'refine', 'dot',
@@ -85,7 +86,7 @@ class _Judge:
         self.G, self.D, self.precision, self.forward, self.backward = G, D, precision, 0, 0
 
     def _call(self, net, x, y):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bf16"): out = net(x) if y is None else net(x, y)
+        with autocast(self.precision, x.device): out = net(x) if y is None else net(x, y)
         return out.float() if isinstance(out, Tensor) and out.dtype == torch.bfloat16 else out
 
     def x(self, z: Tensor, y: Tensor | None) -> Tensor: return self._call(self.G, z, y) # samples
@@ -192,7 +193,7 @@ _RULES = dict(                                                         # option 
     clip=(lambda v: v is None or _number(v) and v > 0, "a number above 0, or None"), mala=(lambda v: isinstance(v, bool), "True or False"),
     d_real=(lambda v: v is None or isinstance(v, Tensor) and v.ndim == 1 and len(v) > 0 and bool(v.isfinite().all()), "finite logits (R,), or None"))
 _CHOICES = dict(attack=tuple(ATTACKS), form=tuple(FORMS), divergence=("kl", "js", "logd"), space=("latent", "sample"), optimiser=("sgd", "adam"),
-                projection=("exact", "official", "none"), prior=("normal", "uniform"), precision=("fp32", "bf16"))
+                projection=("exact", "official", "none"), prior=("normal", "uniform"))
 
 def _choose(what, name, known):
     if name not in known: raise ValueError(f"unknown {what} {name!r}: did you mean {difflib.get_close_matches(str(name), known, 1, 0)[0]!r}? Known: {', '.join(known)}")
@@ -266,24 +267,25 @@ def refine(
     seed: int = 0,                  # of the method's own randomness
     batch_size: int | None = None,  # latents at a time (memory, never the result); None: 128, or what `memory_mb` allows
     memory_mb: float | None = None, # memory to use instead
-    precision: str = "fp32",        # "bf16": networks under autocast; latents and steps stay as they are
+    precision: str = "fp32",        # "bf16": networks under autocast, latents and steps stay as they are; "auto": where the hardware has it
     trajectory: bool | Sequence[int] = (), # steps whose latents are kept; True: all
     progress: bool | Callable[[int, int], None] | None = None, # (done, total); None: a bar where there is a terminal and it takes more than 2 s
     **options,                      # of the method, and prior: "normal" or "uniform" on [-1, 1], what latents were drawn from
 ) -> Refined:
     "Move latents, or draw better ones, as a trained discriminator advises. Nothing of the networks is changed."
     asked = settings(method, **options)
-    _choose("precision", precision, _CHOICES["precision"])
+    _choose("precision", precision, PRECISIONS)
     _check_latents(z, y, getattr(G, "num_classes", 0))
     if batch_size is not None and (memory_mb is not None or not _whole(batch_size, 1)):
         raise ValueError(f"batch_size is {batch_size}: expected 1 or more, or None with memory_mb" if memory_mb is None else "batch_size and memory_mb are both given: one follows from the other")
-    weights = next((p for net in (G, D) if isinstance(net, nn.Module) for p in net.parameters()), z)
+    nets = [net for net in (G, D) if isinstance(net, nn.Module)]
+    device = next((p.device for net in nets for p in net.parameters()), z.device)
     with torch.inference_mode(False), torch.no_grad(), _at_rest(G, D):
-        judge, few = _Judge(G, D, precision), z[:2].clone().to(weights.device)
-        labels = None if y is None else y[:2].to(weights.device)
+        judge, few = _Judge(G, D, resolve_precision(precision, device, *nets)), z[:2].clone().to(device)
+        labels = None if y is None else y[:2].to(device)
         _probe(judge, few, labels)
         if memory_mb is not None: batch_size = batch_size_within(memory_mb, judge, few, labels)
-        return _carry_out(judge, z, y, asked, seed, batch_size or 128, trajectory, progress, weights.device)
+        return _carry_out(judge, z, y, asked, seed, batch_size or 128, trajectory, progress, device)
 
 # %% ../nbs/60_refiners.ipynb #7d4d005c
 def _carry_out(judge, z, y, asked, seed, batch_size, trajectory, progress, device):
