@@ -239,6 +239,10 @@ def read_json(path: Path):
     except (OSError, ValueError): return None
 
 # %% ../nbs/80_runs.ipynb #4396fd56
+def _in_words(values):
+    "'loss_D 0.69, loss_G 1.2, 850 images/s'."
+    return ", ".join(f"{v:.3g} {k.removesuffix('_per_s')}/s" if k.endswith("_per_s") else f"{k} {v:.3g}" for k, v in values.items())
+
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
     def __init__(self):
@@ -253,20 +257,23 @@ class Recorder:
         return self.folder.parents[1] / self.run["needs"][key]
 
     def stage(self, name: str):
-        "A callback `(step, total, losses)` for the part of the run called `name`: a bar by hand, a file in a run."
-        start = time.time()
+        "A callback `(step, total, {name: value})` for the part of the run called `name`: a bar by hand, a file in a run."
+        start, first = time.time(), None
         def progress(step, total, losses=None):
-            if self.folder is None: return self._show(name, step, total, losses)
+            nonlocal start, first
+            if first is None: first, start = (0, start) if step == 1 else (step, time.time())   # it may go on where another process stopped
+            values = {k: v for k, v in (losses or {}).items() if k != "step" and math.isfinite(v)}
+            if self.folder is None: return self._show(name, step, total, values)
             if time.time() - self._told < .3 and step < total: return
             self._told = time.time()
-            left = (self._told - start) / step * (total - step) if step else None
-            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left))
+            left = (self._told - start) / (step - first) * (total - step) if step > first else None
+            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left, values=values))
         return progress
 
-    def _show(self, name, step, total, losses):
+    def _show(self, name, step, total, values):
         from tqdm import tqdm
-        if self._bar is None: self._bar = tqdm(total=total, desc=name, leave=False)
-        self._bar.set_postfix({k: f"{v:.3g}" for k, v in (losses or {}).items() if k != "step"}, refresh=False)
+        if self._bar is None: self._bar = tqdm(total=total, initial=step, desc=name, unit="step", leave=False)
+        self._bar.set_postfix_str(_in_words(values), refresh=False)
         self._bar.update(step - self._bar.n)
         if step >= total: self._bar.close(); self._bar = None
 
@@ -503,8 +510,8 @@ def _state(root, run):
     "One run under way in words, or ''."
     p = read_json(root / run.folder / "progress.json")
     if p is None: return ""
-    left = "" if p["left"] is None else f", {int(p['left']) // 60}:{int(p['left']) % 60:02d} left"
-    return f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}{left}"
+    left = [] if p["left"] is None else [f"{int(p['left']) // 60}:{int(p['left']) % 60:02d} left"]
+    return ", ".join([f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}", *filter(None, [_in_words(p["values"])]), *left])
 
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
