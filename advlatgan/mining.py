@@ -144,7 +144,10 @@ def gradient_descent(objective, z, n_adv, eps, radius=None, on_step=None, start=
     return _mine(objective, z, n_adv, eps, radius, lambda g: g, start, on_step)
 
 # %% ../nbs/32_pairs.ipynb #160ed92c
-def _mean_abs(x): return x.abs().flatten(1).mean(1)
+def _mean_abs(a, b):
+    "Mean absolute difference of each pair, in 32 bits at least."
+    wide = torch.promote_types(a.dtype, torch.float32)
+    return (a.to(wide) - b.to(wide)).abs().flatten(1).mean(1)
 
 def pair_ratio(
     x1: Tensor,                # images of the first halves, (B, …)
@@ -156,12 +159,19 @@ def pair_ratio(
     reduction: str = "sample", # "batch": one ratio of batch means, a scalar
 ) -> Tensor:                   # (B,) or (); 0 for twins
     "Image distance over latent distance of pairs, both mean absolute differences (Eq. 3)."
-    d_I, d_z = _mean_abs(x1 - x2), _mean_abs(z1 - z2)
+    d_I, d_z = _mean_abs(x1, x2), _mean_abs(z1, z2)
     if reduction == "batch": d_I, d_z = d_I.mean(), d_z.mean()
     top, bottom = (d_z + offset, d_I) if inverse else (d_I, d_z + offset)
     return top / bottom.clamp_min(torch.finfo(bottom.dtype).eps)
 
 # %% ../nbs/32_pairs.ipynb #d0ca7b02
+def _check_pairs(sigma, offset, reduction):
+    if not offset >= 0: raise ValueError(f"offset is {offset}: expected 0 or more")
+    if reduction not in ("sample", "batch"): raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    if sigma is None: return
+    if not sigma >= 0: raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
+    if sigma == 0 == offset: raise ValueError("sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08")
+
 def pair_objective(
     G: Callable,                # latents (and labels) to images or points
     z0: Tensor,                 # the fixed halves of the pairs, (B, …)
@@ -172,8 +182,7 @@ def pair_objective(
     update_stats: bool = False, # run G in the mode that it is in
 ) -> Objective:
     "Eq. 8 or its inverse: to be minimised over the second halves."
-    if not offset >= 0: raise ValueError(f"offset is {offset}: expected 0 or more")
-    if reduction not in ("sample", "batch"): raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    _check_pairs(None, offset, reduction)
     label = () if y is None else (y,)
     z0 = z0.detach()
     with torch.no_grad(), frozen(G, update_stats=update_stats): x0 = G(z0, *label)
@@ -199,7 +208,6 @@ def hard_pairs(
     generator: torch.Generator | None = None, # randomness of the start; None: torch's own
 ) -> Tensor:                    # second halves, detached, as z0 in shape, dtype and device
     "Eq. 8: a partner for each latent whose image is close although it is apart."
-    if not sigma >= 0: raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
-    if sigma == 0 == offset: raise ValueError("sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08")
+    _check_pairs(sigma, offset, reduction)
     def start(z): return z + sigma * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
     return method(pair_objective(G, z0, y, offset, inverse, reduction, update_stats), z0, n_adv, eps, radius, start=start)

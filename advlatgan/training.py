@@ -24,7 +24,7 @@ from .losses import LOSSES, gan_loss
 from .mining import frozen, ifgsm, quality_objective
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'train']
+__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'check_labels', 'train']
 
 # %% ../nbs/40_training.ipynb #f8dca168
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class TrainConfig:
     batch_size_G: int | None = None         # latents in a generator step; None: batch_size (the official code: twice that)
     z_dim: int = 100                        # size of the latent, drawn from N(0, I)
     fresh_z: bool = True                    # new latents for the generator's step; False: those that the last discriminator step began with
+    fresh_y: bool = False                   # labels of the generator's step drawn evenly from G's classes; False: those of the last real batch
     lr_G: float = 2e-4                      # Adam's step size for G
     lr_D: float = 2e-4                      # and for D
     betas: tuple[float, float] = (0.5, 0.9) # Adam's decay rates, for both
@@ -248,6 +249,17 @@ def _fill(y, n):
     "The labels of a real batch, repeated or cut to n, for the generator's step."
     return y if y is None or len(y) == n else y.repeat(-(-n // len(y)))[:n]
 
+def check_labels(
+    data,                    # asked for `num_classes`; what does not say, is not checked
+    num_classes: int | None, # of a network; 0: it takes no labels, None: it does not say
+) -> None:
+    "Refuse data whose labels a network cannot take."
+    there, name = getattr(data, "num_classes", None), _data_name(data)
+    if there is None or num_classes is None: return
+    if num_classes and not there: raise ValueError(f"{name} has no labels and the network is for {num_classes} classes: take labelled data, or a network without num_classes")
+    if there and not num_classes: raise ValueError(f"{name} has {there} classes and the network takes no labels: train on data.without_labels(), or build it with num_classes={there}")
+    if there > num_classes: raise ValueError(f"{name} has {there} classes and the network is for {num_classes}: build it with num_classes={there}")
+
 def _losses(step, loss_D, loss_G, keeper):
     "A record of the losses; ends the run if one is not finite."
     record = dict(step=step, loss_D=loss_D.item(), loss_G=loss_G.item())
@@ -309,6 +321,8 @@ def train(
 ) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
     if checkpoint_every < 1: raise ValueError(f"checkpoint_every is {checkpoint_every}: expected 1 or more")
+    for net in (G, D): check_labels(data, getattr(net, "num_classes", None))
+    if config.fresh_y and not getattr(G, "num_classes", 0): raise ValueError("fresh_y is True and G has no classes to draw from: set it to False, or give a generator with num_classes")
     device, (rank, world) = torch.empty(0, device=device).device, _world()                            # "cuda" becomes "cuda:0"
     _check_world(config, world)
     precision, graphs = resolve_precision(precision, device, G, D), device.type == "cuda" and world == 1 if graphs is None else graphs
@@ -352,7 +366,8 @@ def train(
             z = latents(len(x_real))
             loss_D = step_D(*(_part(t, rank, world) for t in (_laid_out(x_real), y, z)))
         if config.fresh_z: z = latents(n_G)
-        loss_G = step_G(*(_part(t, rank, world) for t in (_fill(y, n_G), z)))
+        y = torch.randint(G.num_classes, (n_G,), generator=rng_z, device=device) if config.fresh_y else _fill(y, n_G)
+        loss_G = step_G(*(_part(t, rank, world) for t in (y, z)))
         seen += config.n_dis * config.batch_size
         if G_ema is not None: _average(G_ema, G, config.ema)
         last = step == config.total_steps
