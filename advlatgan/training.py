@@ -24,7 +24,7 @@ from .losses import LOSSES, gan_loss
 from .mining import frozen, ifgsm, quality_objective
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'check_labels', 'train']
+__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'check_labels', 'train', 'PAIR_FORMS', 'mode_seeking', 'msgan', 'div']
 
 # %% ../nbs/40_training.ipynb #f8dca168
 @dataclass(frozen=True, kw_only=True)
@@ -381,3 +381,58 @@ def train(
             if not rank: keeper.save(step)
     G.eval(); D.eval()
     return history
+
+# %% ../nbs/46_diversity.ipynb #8736567a
+from .mining import _check_pairs, hard_pairs, pair_ratio
+
+PAIR_FORMS = dict(inverse=lambda r: 1 / (r + 1e-5), ratio=torch.neg)
+
+def mode_seeking(
+    weight: float = 1.0,      # of the term in loss_G (lambda_ms without its sign)
+    form: str = "inverse",    # 1 / (ratio + 1e-5); "ratio": the ratio, negated
+    reduction: str = "batch", # one ratio of batch means; "sample": the mean over a ratio per pair
+) -> Callable:
+    "MSGAN's term, for a generator's step whose latents are pairs: as `regularize` of `train`."
+    if form not in PAIR_FORMS: raise ValueError(f"unknown form {form!r}: choose one of {', '.join(PAIR_FORMS)}")
+    if not 0 <= weight < math.inf: raise ValueError(f"weight is {weight}: expected 0 or more")
+    _check_pairs(None, 0., reduction)
+    def regularize(G, D, z, x_fake, y):
+        (z1, z2), (x1, x2) = z.chunk(2), x_fake.chunk(2)
+        return weight * PAIR_FORMS[form](pair_ratio(x1, x2, z1, z2, reduction=reduction)).mean()
+    regularize.settings = dict(hook="mode_seeking", weight=weight, form=form, reduction=reduction)
+    return regularize
+
+# %% ../nbs/46_diversity.ipynb #30da321a
+def _pair_hooks(partner, d_sees, regularize, settings):
+    "Hooks for `train` from a function (G, z, y) -> the second halves."
+    if d_sees not in ("ordinary", "both"): raise ValueError(f"d_sees is {d_sees!r}: choose 'ordinary' or 'both'")
+    def pairs(G, D, z, y): return torch.cat([z, partner(G, z, y)])
+    pairs.settings = settings
+    return dict(mine_G=pairs, regularize=regularize) | (dict(mine=pairs) if d_sees == "both" else {})
+
+def msgan(
+    weight: float = 1.0,       # of the regulariser
+    form: str = "inverse",     # of the regulariser; "ratio": to be maximised as it stands
+    d_sees: str = "ordinary",  # latents of D's fakes; "both": the pairs, as MSGAN's code
+) -> dict[str, Callable]:      # hooks, for `train(…, **msgan())`
+    "MSGAN (Mao et al. 2019): G's latents in pairs drawn at random, and its mode-seeking term."
+    return _pair_hooks(lambda G, z, y: torch.randn_like(z), d_sees, mode_seeking(weight, form), dict(hook="msgan"))
+
+def div(
+    weight: float = 1.0,        # of the regulariser
+    form: str = "inverse",      # of the regulariser; "ratio": to be maximised as it stands (Alg. 2)
+    d_sees: str = "ordinary",   # latents of D's fakes (Alg. 2); "both": mined pairs, as the official code
+    sigma: float = 0.08,        # mining: standard deviation of the start around z0
+    n_adv: int = 3,             # mining steps
+    eps: float = 0.004,         # their size
+    radius: float | None = None, # l_inf ball around z0, or None
+    offset: float = 0.0,        # added to the latent distance while mining; the official code has 1
+    reduction: str = "sample",  # ratio while mining: per pair; "batch": of batch means, as the official code
+    method: Callable = ifgsm,   # how to mine
+    update_stats: bool = False, # mine in train mode, as the official code
+) -> dict[str, Callable]:       # hooks, for `train(…, **div())`
+    "AdvLatGAN-div, Alg. 2: G's latents in pairs mined by Eq. 8, and MSGAN's term on them."
+    _check_pairs(sigma, offset, reduction)
+    mining = dict(sigma=sigma, n_adv=n_adv, eps=eps, radius=radius, offset=offset, reduction=reduction, update_stats=update_stats)
+    return _pair_hooks(lambda G, z, y: hard_pairs(G, z, y, method=method, **mining), d_sees, mode_seeking(weight, form),
+                       dict(hook="div", method=_known_as(method), **mining))
