@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'style', 'points', 'toy_panels', 'classes_kept']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid', 'before_and_after']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -105,4 +105,36 @@ def classes_kept(
     twin.set(ylabel="Fréchet distance", ylim=(0, None))
     for ax in (left, right): ax.invert_xaxis()
     left.legend(fontsize=7); right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #371e868e
+def image_grid(
+    ax: Axes,
+    x: np.ndarray, # uint8 images, (N, C, H, W)
+    columns: int,  # images in a row
+    title: str = "",
+) -> None:
+    "Images side by side; grey if they have one channel."
+    x = np.pad(x, ((0, -len(x) % columns), (0, 0), (1, 1), (1, 1)), constant_values=255)
+    rows = x.reshape(-1, columns, *x.shape[1:]).transpose(0, 3, 1, 4, 2)                    # rows, H, columns, W, C
+    picture = rows.reshape(rows.shape[0] * rows.shape[1], -1, rows.shape[-1])
+    ax.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=8)
+    ax.spines[:].set_visible(False)
+
+def _caption(row):
+    "Method, the distance and coverage of a row."
+    name = next(k for k in row if k == "fid" or k.startswith("fd_"))
+    return f"{row['method']}: {name} {row[name]:.1f}, coverage {row['coverage_k5']:.2f}"
+
+def before_and_after(
+    records: list[dict], # of train_images; those of the first seed with their arrays
+) -> Figure:
+    "A row per training: 32 latents as they are drawn, and the same after -z."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(8, 2.25 * len(shown)), layout="constrained")
+    for axes, r in zip(fig.subplots(len(shown), 2, squeeze=False), shown):
+        for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]): image_grid(ax, r["arrays"][key], 8, _caption(row))
+        axes[0].set_ylabel(f"{r['params']['backbone']}\n{r['params']['dataset'].removeprefix('folder:')}", fontsize=8)
     return fig

@@ -175,7 +175,8 @@ def advlatgan_z(
 ) -> Callable:
     "AdvLatGAN-z (Li et al. 2022), Eq. 6."
     def run(batch):
-        own = dict(decay=decay) if attack == "mifgsm" else dict(start=2 * batch.noise.uniform(each=True) - 1) if attack == "pgd" else {}
+        ball = n_adv * eps if radius is None else radius
+        own = dict(mifgsm=dict(decay=decay), pgd=dict(start=lambda z: z + ball * (2 * batch.noise.uniform(each=True) - 1))).get(attack, {})
         return ATTACKS[attack](lambda z: FORMS[form](batch.d(z)), batch.z, n_adv, eps, radius, batch.step, **own)
     return run
 

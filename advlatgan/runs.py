@@ -10,6 +10,7 @@ import ast
 import difflib
 import hashlib
 import importlib
+import inspect
 import io
 import itertools
 import json
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 import tokenize
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,8 +36,9 @@ import advlatgan
 __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'COMMANDS', 'CallError', 'nearest', 'Param', 'read_params',
            'convert', 'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan',
            'write_json', 'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line',
-           'is_finished', 'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table',
-           'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
+           'is_finished', 'with_needed', 'check_runs', 'carry_out', 'aggregate', 'mean_std', 'format_cell',
+           'markdown_table', 'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw',
+           'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -110,7 +112,7 @@ def check_allowed(name: str, value, allowed) -> None:
             if not OPS[op](float(v), float(rule.strip()[len(op):])): raise CallError(f"parameter {name!r} is {v}: expected {allowed}")
 
 # %% ../nbs/80_runs.ipynb #8b98765c
-FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads"}
+FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads", "check"}
 
 @dataclass(frozen=True)
 class Experiment:
@@ -119,14 +121,15 @@ class Experiment:
     notebook: Path
     params: dict[str, Param]
     reproduces: str                                 # which figure or table, of which paper
-    presets: dict[str, dict]                        # preset -> {parameter: value, or values to sweep}; "seeds" -> list
+    presets: dict[str, dict | list[dict]]           # preset -> {parameter: value, or values to sweep}, or some of these; "seeds" -> list
     allowed: dict = field(default_factory=dict)     # parameter -> range or choices
-    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}}
+    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, if not ours}
     table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
     figure: str = ""                                # a function of `plots`
     reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
     notes: str = ""                                 # protocol, printed under the table
     threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
+    check: str = ""                                 # "module:function" of advlatgan, called before anything starts
 
 # %% ../nbs/80_runs.ipynb #38b60f83
 def parameters_cell(notebook: Path) -> str:
@@ -177,20 +180,15 @@ class Run:
         return f"{self.experiment.name}/{'-'.join([*words, 's%d' % self.params['seed'], digest])}"
 
 # %% ../nbs/80_runs.ipynb #801f94a3
-def resolve(
-    experiment: Experiment,
-    preset: str = "smoke",
-    overrides: dict[str, str] | None = None, # parameter -> text, as on the command line; "a,b" sweeps
-    seeds: list[int] | None = None,          # default: the preset's, else [0]
-) -> list[dict]:                             # one dict of all parameters per combination and seed
-    "Every combination of parameters that a call asks for, checked."
+def _settings(experiment, preset, overrides):
+    "The settings that a preset lists; of several, those that an override names."
     if preset not in experiment.presets: raise CallError(f"{experiment.name} has no preset {preset!r}: {nearest(preset, experiment.presets)}")
-    wanted = {**experiment.presets[preset]}
-    own_seeds = wanted.pop("seeds", [0])
-    for name, text in (overrides or {}).items():
-        param = experiment.params.get(name)
-        wanted[name] = text.split(",") if param and "," in text and not param.type.startswith("list[") else text
-    wanted["seed"] = own_seeds if seeds is None else seeds
+    listed = experiment.presets[preset]
+    if not isinstance(listed, list): return [listed]
+    return [s for s in listed if all(str(s[k]) == str(v) for k, v in overrides.items() if k in s)] or listed
+
+def _combinations(experiment, wanted):
+    "Every combination of the values wanted, each a dict of all parameters, checked."
     axes = []
     for name in wanted:
         if name not in experiment.params: raise CallError(f"{experiment.name} has no parameter {name!r}: {nearest(name, experiment.params)}")
@@ -203,6 +201,23 @@ def resolve(
     return [dict(zip(experiment.params, combination)) for combination in itertools.product(*axes)]
 
 # %% ../nbs/80_runs.ipynb #1a471945
+def resolve(
+    experiment: Experiment,
+    preset: str = "smoke",
+    overrides: dict | None = None,           # parameter -> text, as on the command line ("a,b" sweeps), or a value
+    seeds: list[int] | None = None,          # default: the preset's, else [0]
+) -> list[dict]:                             # one dict of all parameters per combination and seed
+    "Every combination of parameters that a call asks for, checked."
+    def several(name, v): return isinstance(v, str) and "," in v and name in experiment.params and not experiment.params[name].type.startswith("list[")
+    given = {name: v.split(",") if several(name, v) else v for name, v in (overrides or {}).items()}
+    found = []
+    for settings in _settings(experiment, preset, given):
+        wanted = {**settings, **given}
+        own_seeds = wanted.pop("seeds", [0])
+        found += [c for c in _combinations(experiment, {**wanted, "seed": own_seeds if seeds is None else seeds}) if c not in found]
+    return found
+
+# %% ../nbs/80_runs.ipynb #c4fa6895
 def plan(
     experiments: dict[str, Experiment],
     name: str,
@@ -218,8 +233,9 @@ def _with_needs(experiments, experiment, preset, params):
     needs = {}
     for key, need in experiment.needs.items():
         theirs = {k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in need.get("params", {}).items()}
-        found = plan(experiments, need["experiment"], preset, theirs, [theirs.pop("seed", params["seed"])])
-        if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {preset!r} gives {len(found)}: fix the swept parameters under 'needs'")
+        chosen = need.get("preset", preset)
+        found = plan(experiments, need["experiment"], chosen, theirs, [theirs.pop("seed", params["seed"])])
+        if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} gives {len(found)}: fix the swept parameters under 'needs'")
         needs[key] = found[0]
     return Run(experiment, params, needs)
 
@@ -236,34 +252,44 @@ def read_json(path: Path):
     except (OSError, ValueError): return None
 
 # %% ../nbs/80_runs.ipynb #4396fd56
+def _in_words(values):
+    "'loss_D 0.69, loss_G 1.2, 850 images/s'."
+    return ", ".join(f"{v:.3g} {k.removesuffix('_per_s')}/s" if k.endswith("_per_s") else f"{k} {v:.3g}" for k, v in values.items())
+
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
-    def __init__(self):
+    def __init__(self,
+        name: str = "",     # the experiment; by hand, `need` makes what it needs
+    ):
         folder = os.environ.get("ADVLATGAN_RUN")
         self.folder = Path(folder) if folder else None            # this run's folder, or None outside a run
         self.run = read_json(self.folder / "run.json") if self.folder else {"needs": {}}
-        self._bar, self._told = None, 0.
+        self.name, self._bar, self._told = name, None, 0.
 
     def need(self, key: str) -> Path:
         "The folder of a finished run that this one needs, by its name in presets.yaml."
+        if self.folder is None and self.name: return _made_by_hand(self.name, key)
         if key not in self.run["needs"]: raise CallError(f"this run has no needed run {key!r}: start it with 'advlatgan run', which makes those first")
         return self.folder.parents[1] / self.run["needs"][key]
 
     def stage(self, name: str):
-        "A callback `(step, total, losses)` for the part of the run called `name`: a bar by hand, a file in a run."
-        start = time.time()
+        "A callback `(step, total, {name: value})` for the part of the run called `name`: a bar by hand, a file in a run."
+        start, first = time.time(), None
         def progress(step, total, losses=None):
-            if self.folder is None: return self._show(name, step, total, losses)
+            nonlocal start, first
+            if first is None: first, start = (0, start) if step == 1 else (step, time.time())   # it may go on where another process stopped
+            values = {k: v for k, v in (losses or {}).items() if k != "step" and math.isfinite(v)}
+            if self.folder is None: return self._show(name, step, total, values)
             if time.time() - self._told < .3 and step < total: return
             self._told = time.time()
-            left = (self._told - start) / step * (total - step) if step else None
-            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left))
+            left = (self._told - start) / (step - first) * (total - step) if step > first else None
+            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left, values=values))
         return progress
 
-    def _show(self, name, step, total, losses):
+    def _show(self, name, step, total, values):
         from tqdm import tqdm
-        if self._bar is None: self._bar = tqdm(total=total, desc=name, leave=False)
-        self._bar.set_postfix({k: f"{v:.3g}" for k, v in (losses or {}).items() if k != "step"}, refresh=False)
+        if self._bar is None: self._bar = tqdm(total=total, initial=step, desc=name, unit="step", leave=False)
+        self._bar.set_postfix_str(_in_words(values), refresh=False)
         self._bar.update(step - self._bar.n)
         if step >= total: self._bar.close(); self._bar = None
 
@@ -281,6 +307,15 @@ class Recorder:
         if arrays: np.savez_compressed(self.folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
         write_json(self.folder / "record.part.json", record)
         return record
+
+# %% ../nbs/80_runs.ipynb #625b5e8e
+def _made_by_hand(name, key):
+    "The folder of a run that the experiment's defaults need, in data/runs, made if it is not there."
+    root, run = _default_out().resolve(), plan(find_experiments(), name)[0].needs[key]
+    root.mkdir(parents=True, exist_ok=True)
+    with redirect_stderr(io.StringIO()): errors = carry_out(root, [run], 1)
+    if errors: raise CallError(f"{run.folder}, which {name} needs, failed: {errors[run.folder]}")
+    return root / run.folder
 
 # %% ../nbs/80_runs.ipynb #b19470e3
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
@@ -419,6 +454,32 @@ def with_needed(runs: list[Run]) -> list[Run]:
         for r in (*with_needed(list(run.needs.values())), run): found.setdefault(r.folder, r)
     return list(found.values())
 
+# %% ../nbs/80_runs.ipynb #8051e509
+def _checker(experiment):
+    "The function that `check` names, and those of the notebook's parameters that it takes."
+    module, _, name = experiment.check.partition(":")
+    where = f"presets.yaml, {experiment.name}: check is {experiment.check!r}"
+    try: function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
+    except (ImportError, AttributeError) as error: raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
+    wanted = inspect.signature(function).parameters
+    for k, p in wanted.items():
+        if p.default is p.empty and k not in experiment.params: raise CallError(f"{where}, and that wants {k!r}: {nearest(k, experiment.params)}")
+    return function, [k for k in wanted if k in experiment.params]
+
+def check_runs(runs: list[Run]) -> None:
+    "Call each experiment's `check`, once for all runs that look the same to it; what it refuses is a `CallError`."
+    checked, checkers = set(), {}
+    for run in (r for r in runs if r.experiment.check):
+        e = run.experiment
+        if e.name not in checkers: checkers[e.name] = _checker(e)
+        function, names = checkers[e.name]
+        arguments = {k: run.params[k] for k in names}
+        if (key := json.dumps([e.check, arguments])) in checked: continue
+        checked.add(key)
+        try:
+            with chdir(e.notebook.parents[2]): function(**arguments)    # where the notebook will run
+        except (ValueError, OSError, ImportError) as error: raise CallError(f"{e.name}: {' '.join(str(error).split())}") from None
+
 # %% ../nbs/80_runs.ipynb #c85e89e3
 def _gpus() -> int:
     "How many CUDA devices there are, without importing torch where no driver is."
@@ -474,8 +535,8 @@ def _state(root, run):
     "One run under way in words, or ''."
     p = read_json(root / run.folder / "progress.json")
     if p is None: return ""
-    left = "" if p["left"] is None else f", {int(p['left']) // 60}:{int(p['left']) % 60:02d} left"
-    return f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}{left}"
+    left = [] if p["left"] is None else [f"{int(p['left']) // 60}:{int(p['left']) % 60:02d} left"]
+    return ", ".join([f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}", *filter(None, [_in_words(p["values"])]), *left])
 
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
@@ -708,9 +769,11 @@ def _run(args, extra):
     if args.seeds and min(args.seeds) < 0: raise CallError(f"--seeds has {min(args.seeds)}: expected 0 or more")
     seeds = list(dict.fromkeys(args.seeds)) if args.seeds else None
     plans = {name: plan(experiments, name, args.preset, overrides, seeds) for name in args.names}
+    wanted = [r for runs in plans.values() for r in runs]
+    check_runs([r for r in with_needed(wanted) if not is_finished(args.out, r) or args.force and r in wanted])
     _writable(args.out)
-    if not args.force: _warn_of_other_code(args.out, [r for runs in plans.values() for r in runs])
-    errors = carry_out(args.out, [r for runs in plans.values() for r in runs], args.jobs, args.force, extra)
+    if not args.force: _warn_of_other_code(args.out, wanted)
+    errors = carry_out(args.out, wanted, args.jobs, args.force, extra)
     for folder, error in errors.items(): print(f"failed: {folder}: {error} ({args.out / folder / 'notebook.ipynb'})", file=sys.stderr)
     for name, runs in plans.items():
         if not all(is_finished(args.out, r) for r in runs): continue
@@ -724,7 +787,9 @@ def _list(args, extra):
     "advlatgan list"
     for e in find_experiments().values():
         print(f"{e.name}: {e.reproduces}")
-        for preset in e.presets: print(f"  --preset {preset}: {len(resolve(e, preset))} runs" + "".join(f", {k}={v}" for k, v in e.presets[preset].items()))
+        for preset in e.presets:
+            settings = "; or".join("".join(f", {k}={v}" for k, v in s.items()) for s in _settings(e, preset, {}))
+            print(f"  --preset {preset}: {len(resolve(e, preset))} runs{settings}")
         for p in e.params.values():
             allowed = f" [{e.allowed[p.name]}]" if p.name in e.allowed else ""
             print(f"  -p {p.name}={p.default!r} ({p.type}){allowed}  {p.help}")
