@@ -172,6 +172,8 @@ def refiner_panels(
         top.set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
         top.set(xlabel="coverage", ylabel=fd); bottom.set(xlabel="passes per image", ylabel=fd)
         bottom.set_xscale("symlog", linthresh=10)
+        ticks = [t for t in (0, 10, 40, 100, 640) if t <= 1.1 * max(row["passes"] for r in mine for row in r["rows"])]
+        bottom.set_xticks(ticks, map(str, ticks)); bottom.minorticks_off()
     handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels())}
     fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
     return fig
