@@ -188,7 +188,7 @@ def _fused(layers):
     for layer in layers:
         if isinstance(layer, _MBConv): layer.body = _fused(layer.body)
         if isinstance(layer, nn.ReLU6): layer.inplace = True
-        if isinstance(layer, nn.BatchNorm2d): out[-1] = fuse_conv_bn_eval(out[-1], layer)
+        if isinstance(layer, nn.BatchNorm2d): out[-1] = fuse_conv_bn_eval(out[-1].eval(), layer.eval())
         else: out.append(layer)
     return nn.Sequential(*out)
 

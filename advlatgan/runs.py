@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import tokenize
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,9 +121,9 @@ class Experiment:
     notebook: Path
     params: dict[str, Param]
     reproduces: str                                 # which figure or table, of which paper
-    presets: dict[str, dict]                        # preset -> {parameter: value, or values to sweep}; "seeds" -> list
+    presets: dict[str, dict | list[dict]]           # preset -> {parameter: value, or values to sweep}, or some of these; "seeds" -> list
     allowed: dict = field(default_factory=dict)     # parameter -> range or choices
-    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}}
+    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, if not ours}
     table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
     figure: str = ""                                # a function of `plots`
     reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
@@ -180,20 +180,15 @@ class Run:
         return f"{self.experiment.name}/{'-'.join([*words, 's%d' % self.params['seed'], digest])}"
 
 # %% ../nbs/80_runs.ipynb #801f94a3
-def resolve(
-    experiment: Experiment,
-    preset: str = "smoke",
-    overrides: dict[str, str] | None = None, # parameter -> text, as on the command line; "a,b" sweeps
-    seeds: list[int] | None = None,          # default: the preset's, else [0]
-) -> list[dict]:                             # one dict of all parameters per combination and seed
-    "Every combination of parameters that a call asks for, checked."
+def _settings(experiment, preset, overrides):
+    "The settings that a preset lists; of several, those that an override names."
     if preset not in experiment.presets: raise CallError(f"{experiment.name} has no preset {preset!r}: {nearest(preset, experiment.presets)}")
-    wanted = {**experiment.presets[preset]}
-    own_seeds = wanted.pop("seeds", [0])
-    for name, text in (overrides or {}).items():
-        param = experiment.params.get(name)
-        wanted[name] = text.split(",") if param and "," in text and not param.type.startswith("list[") else text
-    wanted["seed"] = own_seeds if seeds is None else seeds
+    listed = experiment.presets[preset]
+    if not isinstance(listed, list): return [listed]
+    return [s for s in listed if all(str(s[k]) == str(v) for k, v in overrides.items() if k in s)] or listed
+
+def _combinations(experiment, wanted):
+    "Every combination of the values wanted, each a dict of all parameters, checked."
     axes = []
     for name in wanted:
         if name not in experiment.params: raise CallError(f"{experiment.name} has no parameter {name!r}: {nearest(name, experiment.params)}")
@@ -206,6 +201,23 @@ def resolve(
     return [dict(zip(experiment.params, combination)) for combination in itertools.product(*axes)]
 
 # %% ../nbs/80_runs.ipynb #1a471945
+def resolve(
+    experiment: Experiment,
+    preset: str = "smoke",
+    overrides: dict | None = None,           # parameter -> text, as on the command line ("a,b" sweeps), or a value
+    seeds: list[int] | None = None,          # default: the preset's, else [0]
+) -> list[dict]:                             # one dict of all parameters per combination and seed
+    "Every combination of parameters that a call asks for, checked."
+    def several(name, v): return isinstance(v, str) and "," in v and name in experiment.params and not experiment.params[name].type.startswith("list[")
+    given = {name: v.split(",") if several(name, v) else v for name, v in (overrides or {}).items()}
+    found = []
+    for settings in _settings(experiment, preset, given):
+        wanted = {**settings, **given}
+        own_seeds = wanted.pop("seeds", [0])
+        found += [c for c in _combinations(experiment, {**wanted, "seed": own_seeds if seeds is None else seeds}) if c not in found]
+    return found
+
+# %% ../nbs/80_runs.ipynb #c4fa6895
 def plan(
     experiments: dict[str, Experiment],
     name: str,
@@ -221,8 +233,9 @@ def _with_needs(experiments, experiment, preset, params):
     needs = {}
     for key, need in experiment.needs.items():
         theirs = {k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in need.get("params", {}).items()}
-        found = plan(experiments, need["experiment"], preset, theirs, [theirs.pop("seed", params["seed"])])
-        if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {preset!r} gives {len(found)}: fix the swept parameters under 'needs'")
+        chosen = need.get("preset", preset)
+        found = plan(experiments, need["experiment"], chosen, theirs, [theirs.pop("seed", params["seed"])])
+        if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} gives {len(found)}: fix the swept parameters under 'needs'")
         needs[key] = found[0]
     return Run(experiment, params, needs)
 
@@ -245,14 +258,17 @@ def _in_words(values):
 
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
-    def __init__(self):
+    def __init__(self,
+        name: str = "",     # the experiment; by hand, `need` makes what it needs
+    ):
         folder = os.environ.get("ADVLATGAN_RUN")
         self.folder = Path(folder) if folder else None            # this run's folder, or None outside a run
         self.run = read_json(self.folder / "run.json") if self.folder else {"needs": {}}
-        self._bar, self._told = None, 0.
+        self.name, self._bar, self._told = name, None, 0.
 
     def need(self, key: str) -> Path:
         "The folder of a finished run that this one needs, by its name in presets.yaml."
+        if self.folder is None and self.name: return _made_by_hand(self.name, key)
         if key not in self.run["needs"]: raise CallError(f"this run has no needed run {key!r}: start it with 'advlatgan run', which makes those first")
         return self.folder.parents[1] / self.run["needs"][key]
 
@@ -291,6 +307,15 @@ class Recorder:
         if arrays: np.savez_compressed(self.folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
         write_json(self.folder / "record.part.json", record)
         return record
+
+# %% ../nbs/80_runs.ipynb #625b5e8e
+def _made_by_hand(name, key):
+    "The folder of a run that the experiment's defaults need, in data/runs, made if it is not there."
+    root, run = _default_out().resolve(), plan(find_experiments(), name)[0].needs[key]
+    root.mkdir(parents=True, exist_ok=True)
+    with redirect_stderr(io.StringIO()): errors = carry_out(root, [run], 1)
+    if errors: raise CallError(f"{run.folder}, which {name} needs, failed: {errors[run.folder]}")
+    return root / run.folder
 
 # %% ../nbs/80_runs.ipynb #b19470e3
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
@@ -762,7 +787,9 @@ def _list(args, extra):
     "advlatgan list"
     for e in find_experiments().values():
         print(f"{e.name}: {e.reproduces}")
-        for preset in e.presets: print(f"  --preset {preset}: {len(resolve(e, preset))} runs" + "".join(f", {k}={v}" for k, v in e.presets[preset].items()))
+        for preset in e.presets:
+            settings = "; or".join("".join(f", {k}={v}" for k, v in s.items()) for s in _settings(e, preset, {}))
+            print(f"  --preset {preset}: {len(resolve(e, preset))} runs{settings}")
         for p in e.params.values():
             allowed = f" [{e.allowed[p.name]}]" if p.name in e.allowed else ""
             print(f"  -p {p.name}={p.default!r} ({p.type}){allowed}  {p.help}")

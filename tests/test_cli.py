@@ -49,6 +49,14 @@ def test_needed_runs_come_first(advlatgan, checkout):
     assert found["onwalk"]["rows"][0]["score"] == 2 * found["walk"]["rows"][0]["score"]
 
 
+def test_by_hand_a_needed_run_is_made_at_the_defaults(checkout):
+    "A notebook opened in Jupyter that says its name, twice: the second time the run is there."
+    code = "import os; from advlatgan.runs import Recorder; f = Recorder('onwalk').need('walk') / 'record.json'; print(os.stat(f).st_mtime_ns, f)"
+    environ = {k: v for k, v in os.environ.items() if k != "ADVLATGAN_RUN"}
+    done = [subprocess.run([sys.executable, "-c", code], cwd=checkout, env=environ, capture_output=True, text=True) for _ in range(2)]
+    assert done[0].stdout == done[1].stdout and "walk/plain-s0-" in done[0].stdout and done[0].stderr == "", done[0].stderr
+
+
 @pytest.mark.parametrize("how, reason", [("error", "ValueError: the reason"), ("death", "the kernel died"), ("silence", "no record")])
 def test_a_failed_run_says_which_and_why(advlatgan, checkout, how, reason):
     done = advlatgan("run", "broken", "walk", cwd=checkout) if how == "error" else advlatgan("run", "broken", "-p", f"how={how}", cwd=checkout)
