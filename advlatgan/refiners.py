@@ -175,8 +175,9 @@ def advlatgan_z(
 ) -> Callable:
     "AdvLatGAN-z (Li et al. 2022), Eq. 6."
     def run(batch):
-        ball = n_adv * eps if radius is None else radius
-        own = dict(mifgsm=dict(decay=decay), pgd=dict(start=lambda z: z + ball * (2 * batch.noise.uniform(each=True) - 1))).get(attack, {})
+        far = n_adv * eps if radius is None else radius
+        anywhere = lambda z: z + far * (2 * batch.noise.uniform(each=True) - 1)
+        own = dict(decay=decay) if attack == "mifgsm" else dict(start=anywhere) if attack == "pgd" else {}
         return ATTACKS[attack](lambda z: FORMS[form](batch.d(z)), batch.z, n_adv, eps, radius, batch.step, **own)
     return run
 
