@@ -93,6 +93,9 @@ def _transform(x, flip, noise, generator):
     return x
 
 # %% ../nbs/02_images.ipynb #21574283
+def _check_batch(data, batch_size):
+    if not 1 <= batch_size <= len(data): raise ValueError(f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}")
+
 class ImageBatches:
     "Endless shuffled batches (x_real, y) of an `ImageData`; `state_dict()` holds all that decides what comes next."
     def __init__(self,
@@ -101,8 +104,7 @@ class ImageBatches:
         generator: torch.Generator,      # decides order, flips and noise; batches arrive on its device
         read_ahead: bool | None = None,  # gather the next batch in a thread; by default if images and generator are apart
     ):
-        if not 1 <= batch_size <= len(data):
-            raise ValueError(f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}")
+        _check_batch(data, batch_size)
         if data.x.device.type != "cpu" and data.x.device != generator.device:
             raise ValueError(f"the images are on {data.x.device}, the generator on {generator.device}: put both on one device")
         self.data, self.batch_size, self.generator = data, batch_size, generator
