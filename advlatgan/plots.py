@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid', 'before_and_after']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
+           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -138,3 +139,72 @@ def before_and_after(
         for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]): image_grid(ax, r["arrays"][key], 8, _caption(row))
         axes[0].set_ylabel(f"{r['params']['backbone']}\n{r['params']['dataset'].removeprefix('folder:')}", fontsize=8)
     return fig
+
+# %% ../nbs/70_plots.ipynb #30364856
+REFINERS = {                                    # method -> colour, marker
+    "bare": ("#000000", "o"), "advlatgan-z": ("#D55E00", "s"), "dot": ("#0072B2", "^"), "dot-sample": ("#0072B2", "v"), "ddls": ("#009E73", "D"), "ddls-mala": ("#009E73", "d"),
+    "evolgan": ("#CC79A7", "P"), "drs": ("#E69F00", "<"), "mhgan": ("#E69F00", ">"), "dgflow": ("#56B4E9", "X"), "collaborative": ("0.45", "p"), "collaborative-sample": ("0.45", "*")}
+
+def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _lines(records, keys, values, **where):
+    "Means over the seeds of the rows that have these values, each with its keys."
+    return [(k, {m: mean_std(x) for m, x in v.items()}) for k, v in aggregate(records, keys, values) if all(k[a] == b for a, b in where.items())]
+
+def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
+
+def refiner_panels(
+    records: list[dict], # of table3_refiners
+) -> Figure:
+    "Top: Fréchet distance against coverage; bottom: against passes per image. Filled: at equal cost; hollow: at own settings."
+    groups = _groups(records, "dataset", "backbone")
+    fig = Figure(figsize=(max(4.6, 3.2 * len(groups)), 5.6), layout="constrained")
+    axes = fig.subplots(2, len(groups), squeeze=False)
+    for (dataset, backbone), (top, bottom) in zip(groups, axes.T):
+        mine = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        fd = _distance(next(r["rows"] for r in mine if r["rows"]))
+        for k, v in _lines(mine, ["method", "setting"], [fd, "coverage_k5", "passes"]):
+            color, marker = REFINERS[k["method"]]
+            filled = k["setting"] != "own" or k["method"] == "bare"
+            for ax, x in ((top, "coverage_k5"), (bottom, "passes")):
+                ax.errorbar(v[x][0], v[fd][0], np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1]), fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=.8, capsize=1.5,
+                            label=k["method"] if filled else None)
+        top.set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        top.set(xlabel="coverage", ylabel=fd); bottom.set(xlabel="passes per image", ylabel=fd)
+        bottom.set_xscale("symlog", linthresh=10)
+    handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #50799c48
+_LINES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", (0, (3, 1, 1, 1)))]
+
+def _against_steps(records, what, label, first):
+    "A row of panels per GAN, a line per value of `what`; `first` is the value of rows at step 0 that all lines begin with."
+    groups, panels = _groups(records, "dataset", "backbone"), ("precision", "density_k5", "coverage_k5", "recall")
+    fig = Figure(figsize=(12, 2.5 * len(groups)), layout="constrained")
+    for (dataset, backbone), axes in zip(groups, fig.subplots(len(groups), 5, squeeze=False)):
+        rows = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        fd = _distance(next(r["rows"] for r in rows if r["rows"]))
+        names = [v for v in dict.fromkeys(row[what] for r in rows for row in r["rows"]) if v != first]
+        for ax, measure in zip(axes, (fd, *panels)):
+            for name, (color, marker, line) in zip(names, _LINES):
+                found = _lines(rows, [what, "n_adv"], [measure])
+                n, mean, std = np.array([(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)], float).T
+                ax.errorbar(n, mean, np.nan_to_num(std), color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2, label=label(name))
+            ax.set(xlabel="mining steps", ylabel=measure)
+        axes[0].set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        axes[0].legend(fontsize=7)
+    return fig
+
+def sweep_curves(
+    records: list[dict], # of fig08_sweep
+) -> Figure:
+    "Fig. 8, with what it leaves out: distance, precision, density, coverage and recall against steps, for each step size."
+    return _against_steps(records, "eps", lambda eps: f"ε = {eps:g}", None)
+
+def attack_curves(
+    records: list[dict], # of appd_attacks
+) -> Figure:
+    "Appendix D: the same for each attack."
+    return _against_steps(records, "attack", str, "none")
