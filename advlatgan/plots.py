@@ -13,7 +13,8 @@ from .runs import aggregate, mean_std
 
 # %% auto #0
 __all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
-           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves']
+           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'pair_rows',
+           'classes_by_method', 'quality_and_diversity']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -24,6 +25,8 @@ STYLES = {                                      # method -> colour, marker, line
     "-qua+": ("#CC79A7", "D", (0, (5, 1))),
     "-div":  ("#E69F00", "v", (0, (3, 1, 1, 1))),
     "-div+": ("#56B4E9", "P", (0, (1, 1))),
+    "msgan": ("#7F7F7F", "X", "--"),
+    "-qua+div": ("#8C510A", "*", "-"),
 }
 
 def style(method: str) -> dict:
@@ -208,3 +211,90 @@ def attack_curves(
 ) -> Figure:
     "Appendix D: the same for each attack."
     return _against_steps(records, "attack", str, "none")
+
+# %% ../nbs/70_plots.ipynb #c81fc6bc
+def _set_name(record): return record["rows"][0]["dataset"]
+
+def pair_ratios(
+    records: list[dict], # of table1_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Table 1: the ratios of all pairs of the first seed, and the mean over seeds of what mining made of them."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.6 * len(shown) + .3), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        keys = [(row["method"], row["n_adv"]) for row in r["rows"]]
+        factor = {(k["method"], k["n_adv"]): mean_std(v["of_random"])[0] for k, v in aggregate(records, ["dataset", "method", "n_adv"], ["of_random"]) if k["dataset"] == _set_name(r)}
+        logs = [np.log10(np.maximum(r["arrays"][f"{m} {n}"], 1e-4)) for m, n in keys]
+        parts = ax.violinplot(logs, positions=range(len(keys)), orientation="horizontal", showmeans=False, showmedians=True, widths=.9)
+        for body, (m, _) in zip(parts["bodies"], keys): body.set(facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=.7)
+        ticks = np.arange(np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1)
+        ax.set(yticks=range(len(keys)), yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys], xticks=ticks, xticklabels=[f"{10.**t:g}" for t in ticks])
+        ax.set_title(f"{_set_name(r)}: times the mean of random pairs: " + ", ".join(f"{factor[k]:.2f}" for k in keys), fontsize=8)
+        ax.invert_yaxis()
+    ax.set_xlabel("image distance over latent distance of a pair")
+    return fig
+
+def pair_rows(
+    records: list[dict], # of fig06_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.4 * len(shown)), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        rows = [r["arrays"][k] for k in ("Eq. 8", "as drawn", "inverse")]
+        ratio = {row["method"]: row["ratio"] for row in r["rows"]}
+        image_grid(ax, np.concatenate(rows), len(rows[0]), f"{_set_name(r)}: mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below")
+        height = rows[0].shape[2] + 2
+        ax.set_yticks([height * (i + .5) for i in range(3)], ["Eq. 8", "as drawn", "inverse"], fontsize=8)
+        ax.tick_params(length=0)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #753fac26
+_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
+
+def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _by_set(records):
+    "The records of each data set, by its name."
+    names = dict.fromkeys(map(_set_name, records))
+    return {name: [r for r in records if _set_name(r) == name] for name in names}
+
+def classes_by_method(
+    records: list[dict], # of table6_diversity
+) -> Figure:
+    "Table 6: distance, density and coverage of every class, methods side by side."
+    sets = _by_set(records)
+    fig = Figure(figsize=(10, 2.6 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 3, squeeze=False), sets.items()):
+        for ax, measure in zip(axes, (_distance(of_set[0]["rows"]), "density_k5", "coverage_k5")):
+            lines = [(k["method"], k["class"], *mean_std(v[measure])) for k, v in aggregate(of_set, ["method", "class"], [measure])]
+            methods, classes = (list(dict.fromkeys(line[i] for line in lines)) for i in (0, 1))
+            for i, method in enumerate(methods):
+                mean, std = np.array([line[2:] for line in lines if line[0] == method]).T
+                x = np.arange(len(classes)) + .16 * (i - (len(methods) - 1) / 2)
+                ax.errorbar(x, mean, np.nan_to_num(std), **{**style(method), "linestyle": ""}, elinewidth=.8, label=method, mfc="none" if method == "data" else None)
+            ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
+            ax.set(ylabel=_LABELS[measure], ylim=(0, None))
+            ax.axvline(.5, color="0.7", lw=.8)
+            if measure != "coverage_k5": ax.set_title(name if measure != "density_k5" else "", fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
+
+def quality_and_diversity(
+    records: list[dict], # of qua_and_div
+) -> Figure:
+    "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents."
+    sets = _by_set(records)
+    fig = Figure(figsize=(8, 3.2 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 2, squeeze=False), sets.items()):
+        for ax, x, y in zip(axes, ("coverage_k5", "recall"), (_distance(of_set[0]["rows"]), "precision")):
+            at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
+            for method, ((mx, sx), (my, sy)) in at.items():
+                drawn = "bare" if method == "-z" else method.removesuffix("+")
+                look = style(drawn) | dict(linestyle="", markersize=7)
+                ax.errorbar(mx, my, np.nan_to_num(sy), np.nan_to_num(sx), **look, mfc=look["color"] if drawn == method else "none", elinewidth=.8, label=method)
+                if drawn != method: ax.plot([at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=.6)
+            ax.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
+            ax.set_title(name, fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
