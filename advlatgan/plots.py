@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'style', 'points', 'toy_panels', 'classes_kept']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'latent_valleys']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -105,4 +105,80 @@ def classes_kept(
     twin.set(ylabel="Fréchet distance", ylim=(0, None))
     for ax in (left, right): ax.invert_xaxis()
     left.legend(fontsize=7); right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #ac9dd33d
+def _plane(ax, values, cmap, title, line=None):
+    "A function on the square [-3, 3]² in shades, with the line that is followed below."
+    ax.imshow(values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
+    if line is not None: ax.plot(*line.T, color="#D55E00", lw=1.2)
+    ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+    ax.tick_params(labelsize=6)
+    ax.set_title(title, fontsize=8)
+
+def _valleys(ax, t, gain):
+    "Grey bands where the gain is in its lowest quarter."
+    low = gain <= np.quantile(gain, .25)
+    edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
+    for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
+
+# %% ../nbs/70_plots.ipynb #598c5f0a
+def _along_a_line(axes, a):
+    "Density above the digits, opinions below them, on one common axis."
+    density, digits, opinion = axes
+    t, steps, gain = a["t"], list(a["steps"]), a["density"][-1] / np.maximum(a["density"][0], 1e-9)
+    for ax in (density, opinion): _valleys(ax, t, gain)
+    for k, n in enumerate(steps):
+        if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], color="0" if n == 0 else "#D55E00", ls=":" if n == 0 else "-", lw=.8 if 0 < n < steps[-1] else 1.6, label=f"{n} steps")
+    density.set_ylabel("density of\nlatents", fontsize=8)
+    density.legend(fontsize=7, loc="upper right")
+    gap = (t[-1] - t[0]) / (len(a["digits"]) - 1)
+    for i, x in enumerate(a["digits"]):
+        digits.imshow(255 - x, cmap="gray", vmin=0, vmax=255, extent=(t[0] + (i - .48) * gap, t[0] + (i + .48) * gap, 0, 1), aspect="auto", interpolation="bilinear")
+    digits.set(yticks=[], ylim=(0, 1)); digits.set_ylabel("G(z)", fontsize=8)
+    opinion.plot(t, a["confidence"], color="#0072B2", lw=1.6, label="classifier's confidence")
+    opinion.set(ylim=(0, 1.03), xlabel="position along the line"); opinion.set_ylabel("confidence", fontsize=8)
+    twin = opinion.twinx()
+    twin.plot(t, a["logit"], color="#009E73", ls="--", lw=1.3, label="D's logit")
+    twin.set_ylabel("logit", fontsize=8)
+    opinion.legend(handles=[*opinion.lines, *twin.lines], fontsize=7, loc="lower right")
+    for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
+    for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
+
+# %% ../nbs/70_plots.ipynb #68285e91
+RHO = dict(rho_confidence="density gain\nand confidence", rho_logit="density gain\nand D's logit", rho_logit_confidence="D's logit and\nconfidence")
+
+def _correlations(ax, arrays, last_rows):
+    "Rank correlations: small dots are lines of the first seed, a marker with a bar is mean and standard deviation over seeds."
+    for i, key in enumerate(RHO):
+        values = arrays[key]
+        ax.plot(np.full(len(values), i) + np.linspace(-.12, .12, len(values)), values, "o", ms=3, color="0.6")
+        mean, std = mean_std([r[key] for r in last_rows])
+        ax.errorbar(i + .3, mean, np.nan_to_num(std), marker="D", color="0", capsize=3, ms=5)
+    control = mean_std([r["rho_control"] for r in last_rows])[0]
+    ax.plot(0, control, "x", color="#D55E00", ms=7, mew=1.5, label="confidence of another line")
+    ax.axhline(0, color="0", lw=.6)
+    ax.set(ylim=(-1.05, 1.05), xlim=(-.5, 2.6), xticks=range(3))
+    ax.set_xticklabels(RHO.values(), fontsize=7); ax.tick_params(axis="y", labelsize=7)
+    ax.set_ylabel("rank correlation along a line", fontsize=8)
+    ax.legend(fontsize=7, loc="lower right")
+
+# %% ../nbs/70_plots.ipynb #39b4c6a5
+def latent_valleys(
+    records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 5, with what its caption says counted over lines and seeds."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(11, 5.4 * len(shown)), layout="constrained")
+    for sub, r in zip(np.atleast_1d(fig.subfigures(len(shown), 1)), shown):
+        a, backbone = r["arrays"], r["params"]["backbone"]
+        last = [max(other["rows"], key=lambda row: row["steps"]) for other in records if other["params"]["backbone"] == backbone]
+        sub.suptitle(backbone, fontsize=10, fontweight="bold")
+        top, bottom = sub.subfigures(2, 1, height_ratios=[2, 3.3])
+        panels = [(m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps") for n, m in zip(a["steps"], a["maps"])]
+        panels += [(a["plane_confidence"].astype(float), "Blues", "classifier's confidence"), (a["plane_logit"].astype(float), "Greens", "D's logit")]
+        for ax, panel in zip(top.subplots(1, len(panels)), panels): _plane(ax, *panel, a["line"])
+        left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.5])
+        _along_a_line(left.subplots(3, 1, height_ratios=[1.4, .55, 1.2]), a)
+        _correlations(right.subplots(), a, last)
     return fig
