@@ -114,7 +114,7 @@ class Checkpoint:
     step: int                # steps done
     settings: dict[str, Any] # "config", "spec", "data" and the hooks of the run
     about: dict[str, Any]    # versions, the data's name
-    state: dict[str, Any]    # states of networks, optimisers, schedulers and generators, and the history
+    state: dict[str, Any]    # states of networks, optimisers and generators, and the history
     digest: str              # SHA-256 of the content
 
     def __repr__(self): return f"{self.path.name}: {self.settings.get('spec')}, {self.about.get('data')}, {self.digest[:12]}"
@@ -205,14 +205,14 @@ class Keeper:
         parts: dict[str, Any],     # all that has a state, by name; None is left out
         about: dict[str, Any] | None = None, # plain data for the reader
     ):
-        self.folder, self.settings, self.about = folder, settings, about
+        self.folder, self.settings, self.about, self.last = folder, settings, about, None   # last: the newest file
         self.parts = {k: v for k, v in parts.items() if v is not None}
         if folder is None: return
         _check_folder(folder)
         if settings.get("spec") is not None: _check_spec(settings["spec"], parts["G"], parts["D"])
 
     def save(self, step: int) -> None:
-        if self.folder is not None: save(self.folder, step, self.settings, {k: _state(v) for k, v in self.parts.items()}, self.about)
+        if self.folder is not None: self.last = save(self.folder, step, self.settings, {k: _state(v) for k, v in self.parts.items()}, self.about)
 
     def resume(self) -> int: # steps done
         "Set all parts back to the newest whole checkpoint; 0 and nothing changed if there is none."
@@ -222,6 +222,7 @@ class Keeper:
             raise CheckpointError(f"{self.folder} holds a run with other settings: {changed}; go on with its own, or train into another folder")
         if found.state.keys() != self.parts.keys(): raise CheckpointError(f"{found.path} holds {', '.join(found.state)}: this run has {', '.join(self.parts)}")
         for name, part in self.parts.items(): _restore(part, found.state[name], f"{found.path}: {name}")
+        self.last = found.path
         return found.step
 
 # %% ../nbs/42_checkpoints.ipynb #e47d5a0a

@@ -6,20 +6,25 @@
 from __future__ import annotations
 
 import math
+import time
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.nn.parallel import DistributedDataParallel
 
 from .checkpoints import Keeper
 from .losses import LOSSES, gan_loss
 from .mining import frozen, ifgsm, quality_objective
 
 # %% auto #0
-__all__ = ['TrainConfig', 'qua', 'train']
+__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'train']
 
 # %% ../nbs/40_training.ipynb #f8dca168
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +36,13 @@ class TrainConfig:
     batch_size: int = 128                   # real samples, and latents, in a discriminator step
     batch_size_G: int | None = None         # latents in a generator step; None: batch_size (the official code: twice that)
     z_dim: int = 100                        # size of the latent, drawn from N(0, I)
+    fresh_z: bool = True                    # new latents for the generator's step; False: those that the last discriminator step began with
     lr_G: float = 2e-4                      # Adam's step size for G
     lr_D: float = 2e-4                      # and for D
     betas: tuple[float, float] = (0.5, 0.9) # Adam's decay rates, for both
+    weight_decay: float = 0.                # Adam's L2 term, for both
     lr_decay: bool = True                   # both rates fall linearly to 0 over total_steps
+    aux: float = 0.                         # ACGAN: weight of the cross-entropy of classes, in both losses; 0: D is not asked for classes
     ema: float = 0.                         # decay of the averaged generator G_ema, below 1; 0: none is kept
     seed: int = 0                           # of latents and data; networks are initialised by whoever makes them
 
@@ -47,6 +55,10 @@ class TrainConfig:
             if value is not None and (int(value) != value or value < 1): raise ValueError(f"{name} is {value}: expected a whole number, 1 or more")
         for name in ("lr_G", "lr_D"):
             if not 0 < getattr(self, name) < math.inf: raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
+        for name in ("weight_decay", "aux"):
+            if not 0 <= getattr(self, name) < math.inf: raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
+        if not self.fresh_z and self.batch_size_G not in (None, self.batch_size):
+            raise ValueError(f"batch_size_G is {self.batch_size_G} and batch_size {self.batch_size}: with fresh_z=False both steps use the same latents, leave batch_size_G out")
 
 # %% ../nbs/40_training.ipynb #b2334709
 def qua(
@@ -71,50 +83,177 @@ def _known_as(hook):
 # %% ../nbs/40_training.ipynb #b4ccf37d
 def _has_batch_norm(net): return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
 
-def _logits(D, x_real, x_fake, label, together):
-    "D on both halves of a batch, in one pass where batch norm does not couple them."
-    if not together: return D(x_real, *label), D(x_fake, *label)
-    return D(torch.cat([x_real, x_fake]), *(torch.cat([y, y]) for y in label)).split([len(x_real), len(x_fake)])
+def _label(y): return () if y is None else (y,)
+
+def _tiled(y, n):
+    "Labels for n latents, tile after tile."
+    return y if y is None or len(y) == n else y.repeat(n // len(y))
+
+def _judge(D, x, y, classify):
+    "D's logits in 32 bits and, if asked for, those of the classes."
+    out = D(x, *_label(y), classify=True) if classify else (D(x, *_label(y)), None)
+    return tuple(o if o is None else o.float() for o in out)
+
+def _judge_both(D, x_real, x_fake, y, y_fake, classify, together):
+    "`_judge` on real and on fake, in one pass where batch norm does not couple them."
+    if not together: return *_judge(D, x_real, y, classify), *_judge(D, x_fake, y_fake, classify)
+    d, c = _judge(D, torch.cat([x_real, x_fake]), None if y is None else torch.cat([y, y_fake]), classify)
+    n = len(x_real)
+    return d[:n], c if c is None else c[:n], d[n:], c if c is None else c[n:]
 
 # %% ../nbs/40_training.ipynb #0205f2c8
-def _step_D(G, D, opt, loss, x_real, z, y, together, penalty=None):
-    "One discriminator step on real samples and on G(z)."
-    label = () if y is None else (y,)
-    with torch.no_grad(): x_fake = G(z, *label)
-    loss_D = loss.D(*_logits(D, x_real, x_fake, label, together))
-    if penalty is not None: loss_D = loss_D + penalty(D, x_real, x_fake, y)
+class _Criterion(nn.Module):
+    "What one step minimises, as a module that holds the network it trains."
+    def __init__(self, net, fn): super().__init__(); self.net, self.fn = net, fn
+    def forward(self, *args): return self.fn(*args)
+
+def _criterion_D(D, loss, penalty=None, aux=0.):
+    together = not _has_batch_norm(D)
+    def criterion(x_real, x_fake, y, y_fake):
+        d_real, c_real, d_fake, c_fake = _judge_both(D, x_real, x_fake, y, y_fake, aux > 0, together)
+        total = loss.D(d_real, d_fake)
+        if aux: total = total + aux * (cross_entropy(c_real, y) + cross_entropy(c_fake, y_fake))
+        return total if penalty is None else total + penalty(D, x_real, x_fake[:len(x_real)], y)
+    return _Criterion(D, criterion)
+
+def _criterion_G(G, D, loss, regularize=None, aux=0.):
+    def criterion(z, y):
+        x_fake = G(z, *_label(y))
+        d, c = _judge(D, x_fake, y, aux > 0)
+        total = loss.G(d) + aux * cross_entropy(c, y) if aux else loss.G(d)
+        return total if regularize is None else total + regularize(G, D, z, x_fake, y)
+    return _Criterion(G, criterion)
+
+# %% ../nbs/40_training.ipynb #8340c2c7
+def _step_D(G, criterion, opt, x_real, y, z, precise):
+    "One discriminator step on real samples and on G(z); `precise()` is the context of the forward passes."
+    y_fake = _tiled(y, len(z))
+    with precise():
+        with torch.no_grad(): x_fake = G(z, *_label(y_fake))
+        loss_D = criterion(x_real, x_fake, y, y_fake)
     opt.zero_grad()
     loss_D.backward()
     opt.step()
     return loss_D.detach()
 
-def _step_G(G, D, opt, loss, z, y, regularize=None):
+def _step_G(D, criterion, opt, y, z, precise):
     "One generator step; D's parameters get no gradients, its modes stay."
-    label = () if y is None else (y,)
     with frozen(D, update_stats=True):
-        x_fake = G(z, *label)
-        loss_G = loss.G(D(x_fake, *label))
-        if regularize is not None: loss_G = loss_G + regularize(G, D, z, x_fake, y)
+        with precise(): loss_G = criterion(z, _tiled(y, len(z)))
         opt.zero_grad()
         loss_G.backward()
     opt.step()
     return loss_G.detach()
 
+# %% ../nbs/40_training.ipynb #45ea4717
+PRECISIONS = ("auto", "fp32", "bf16")
+
+def _has_convolutions(net): return any(isinstance(m, nn.modules.conv._ConvNd) for m in net.modules())
+
+def resolve_precision(
+    precision: str,                # "auto", "fp32" or "bf16"
+    device: str | torch.device,    # where the passes will run
+    *nets: nn.Module,              # "auto" asks whether they have convolutions
+) -> str:                          # "fp32" or "bf16"
+    "What `precision` means for these networks on this device."
+    if precision not in PRECISIONS: raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto": return precision
+    cuda = torch.device(device).type == "cuda"
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "bf16" if fast and any(map(_has_convolutions, nets)) else "fp32"
+
+def autocast(
+    precision: str,             # "fp32" or "bf16"
+    device: str | torch.device, # where the passes run
+):
+    "The context of a forward pass. Casts are not kept: a weight cast where no gradient is asked for would be found again where one is."
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+
+def channels_last(*nets: nn.Module) -> None:
+    "Lay out the weights of convolutional networks with their channels last."
+    for net in nets:
+        if _has_convolutions(net): net.to(memory_format=torch.channels_last)
+
+def _laid_out(x): return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+# %% ../nbs/40_training.ipynb #4d79fc7f
+class _Graphed:
+    "A step (tensors or None) -> loss, recorded after `warmup` calls and replayed from then on."
+    def __init__(self, step, warmup=3): self.step, self.left, self.graph, self.given, self.loss = step, warmup, None, None, None
+
+    def __call__(self, *given):
+        if self.step is not None and self.left is None: return self.step(*given)         # not recordable
+        if self.graph is None and self.left > 0: self.left -= 1; return self._aside(given)
+        if self.graph is None and not self._record(given): return self.step(*given)
+        for place, new in zip(self.given, given):
+            if new is not None: place.copy_(new)
+        self.graph.replay()
+        return self.loss
+
+    def _aside(self, given):
+        "As it is, on a stream of its own, as recording asks for."
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside): loss = self.step(*given)
+        here.wait_stream(aside)
+        return loss
+
+    def _record(self, given):
+        self.given, graph = [t if t is None else t.clone() for t in given], torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"): self.loss = self.step(*self.given)
+        except RuntimeError as e:
+            warnings.warn(f"this step cannot be recorded as a CUDA graph, going on without: {str(e).splitlines()[0]}")
+            self.left = None
+            return False
+        self.graph = graph
+        return True
+
+# %% ../nbs/40_training.ipynb #b4d2eb3a
+def _world():
+    "This process's rank, and how many there are."
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+
+def _part(t, rank, world):
+    "A process's rows of a global batch."
+    return t if t is None or world == 1 else t.chunk(world)[rank]
+
+def _check_world(config, world):
+    for name in ("batch_size", "batch_size_G"):
+        n = getattr(config, name)
+        if n is not None and n % world: raise ValueError(f"{name} is {n}: {world} processes share a batch, choose a multiple of {world}")
+
+def _distributed(criterion, device, world):
+    if world == 1: return criterion
+    return DistributedDataParallel(criterion, device_ids=[device.index] if device.type == "cuda" else None)
+
 # %% ../nbs/40_training.ipynb #4d0ae556
-def _optimiser(net, lr, config):
-    opt = torch.optim.Adam(net.parameters(), lr, config.betas, fused=True)
-    decay = (lambda step: 1 - step / config.total_steps) if config.lr_decay else (lambda step: 1.)
-    return opt, torch.optim.lr_scheduler.LambdaLR(opt, decay)
+def _optimiser(net, lr, config): return torch.optim.Adam(net.parameters(), lr, config.betas, weight_decay=config.weight_decay, fused=True)
+
+def _capturable(opt, graphs, device):
+    "Have the optimiser's rate and step counts where a CUDA graph finds them, or where it does not matter."
+    for group in opt.param_groups:
+        group.update(capturable=graphs, lr=torch.tensor(float(group["lr"]), device=device) if graphs else float(group["lr"]))
+
+def _set_rate(opt, lr):
+    for group in opt.param_groups:
+        if isinstance(group["lr"], Tensor): group["lr"].fill_(lr)
+        else: group["lr"] = lr
+
+def _rate(lr, step, config):
+    "Adam's step size in that step, the first being 1."
+    return lr * (1 - (step - 1) / config.total_steps) if config.lr_decay else lr
 
 def _fill(y, n):
     "The labels of a real batch, repeated or cut to n, for the generator's step."
-    return y.repeat(-(-n // len(y)))[:n]
+    return y if y is None or len(y) == n else y.repeat(-(-n // len(y)))[:n]
 
-def _losses(step, loss_D, loss_G):
+def _losses(step, loss_D, loss_G, keeper):
     "A record of the losses; ends the run if one is not finite."
     record = dict(step=step, loss_D=loss_D.item(), loss_G=loss_G.item())
     if not (math.isfinite(record["loss_D"]) and math.isfinite(record["loss_G"])):
-        raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}")
+        kept = f"the last checkpoint is {keeper.last}" if keeper.last else "there is no checkpoint"
+        raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {kept}")
     return record
 
 # %% ../nbs/40_training.ipynb #306dfba2
@@ -122,14 +261,13 @@ def _data_name(data): return getattr(data, "name", type(data).__name__)
 
 def _about(data): return dict(data=_data_name(data), classes=list(getattr(data, "classes", ())))
 
-def _settings(config, data, spec, **hooks):
+def _settings(config, data, spec, precision, **hooks):
     "What a run may not change on its way, as plain data."
     identity = getattr(data, "identity", None) or _data_name(data)
     about = {k: getattr(data, k) for k in ("num_classes", "num_modes", "std", "flip", "noise") if hasattr(data, k)}
-    return dict(config=asdict(config), spec=spec, data=dict(identity=identity, **about), **{k: _known_as(hook) for k, hook in hooks.items()})
+    return dict(config=asdict(config), spec=spec, precision=precision, data=dict(identity=identity, **about), **{k: _known_as(hook) for k, hook in hooks.items()})
 
 def _global_generators(device):
-    device = torch.empty(0, device=device).device                            # "cuda" becomes "cuda:0"
     return dict(rng_torch=torch.default_generator, rng_cuda=torch.cuda.default_generators[device.index] if device.type == "cuda" else None)
 
 # %% ../nbs/40_training.ipynb #c3a54f84
@@ -153,11 +291,16 @@ def train(
     D: nn.Module,                       # samples to logits (B,); trained in place
     data,                               # `.batches(batch_size, generator)`: an endless iterator of (x_real, y or None)
     config: TrainConfig,                # the settings
-    mine: Callable | None = None,       # (G, D, z, y) -> z for D's fakes: `qua(…)`, or None for the bare GAN
+    mine: Callable | None = None,       # (G, D, z, y) -> latents of D's fakes: `qua(…)`, or None for the bare GAN; also m·len(z) of them, z's tiles one after the other
+    mine_G: Callable | None = None,     # the same for the latents of G's step
     penalty: Callable | None = None,    # (D, x_real, x_fake, y) -> scalar, added to loss_D
+    constrain: Callable | None = None,  # (D) -> None, after each step of D: `losses.clip_weights`
     regularize: Callable | None = None, # (G, D, z, x_fake, y) -> scalar, added to loss_G
     device: str | torch.device = "cpu", # where to train
+    precision: str = "auto",            # of the passes: "fp32", "bf16" (mixed), or "auto": bf16 for convolutions where the hardware has it
+    graphs: bool | None = None,         # replay the steps as CUDA graphs; None: on one CUDA device
     progress: Callable | None = None,   # called as (step, total_steps, {"loss_D", "loss_G"}) every `log_every` steps
+    watch: Callable | None = None,      # called as (step, {"step", "loss_D", "loss_G", "images_per_s"}, G or G_ema) then, too
     log_every: int = 100,               # steps between two records
     checkpoint: str | Path | None = None, # folder of this run's checkpoints; resumes from the newest whole one
     checkpoint_every: int = 1000,       # steps between two of them; there is one at the end in any case
@@ -166,32 +309,60 @@ def train(
 ) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
     if checkpoint_every < 1: raise ValueError(f"checkpoint_every is {checkpoint_every}: expected 1 or more")
+    device, (rank, world) = torch.empty(0, device=device).device, _world()                            # "cuda" becomes "cuda:0"
+    _check_world(config, world)
+    precision, graphs = resolve_precision(precision, device, G, D), device.type == "cuda" and world == 1 if graphs is None else graphs
     G.to(device).train(); D.to(device).train()
+    channels_last(G, D)
     G_ema = _averaged(G, G_ema, config.ema)
-    loss, history, together = gan_loss(config.loss), [], not _has_batch_norm(D)
-    (opt_G, sched_G), (opt_D, sched_D) = _optimiser(G, config.lr_G, config), _optimiser(D, config.lr_D, config)
+    loss, history = gan_loss(config.loss), []
+    opt_G, opt_D = _optimiser(G, config.lr_G, config), _optimiser(D, config.lr_D, config)
     rng_x, rng_z = (torch.Generator(device).manual_seed(2 * config.seed + i) for i in range(2))
-    def latents(n): return torch.randn(n, config.z_dim, generator=rng_z, device=device)
-    batches = data.batches(config.batch_size, rng_x)
-    keeper = Keeper(checkpoint, _settings(config, data, spec, mine=mine, penalty=penalty, regularize=regularize),
-                    dict(G=G, D=D, G_ema=G_ema, opt_G=opt_G, opt_D=opt_D, sched_G=sched_G, sched_D=sched_D, history=history, rng_z=rng_z, rng_x=rng_x,
+    batches, n_G = data.batches(config.batch_size, rng_x), config.batch_size_G or config.batch_size
+    keeper = Keeper(checkpoint, _settings(config, data, spec, precision, mine=mine, mine_G=mine_G, penalty=penalty, constrain=constrain, regularize=regularize),
+                    dict(G=G, D=D, G_ema=G_ema, opt_G=opt_G, opt_D=opt_D, history=history, rng_z=rng_z, rng_x=rng_x,
                          batches=batches if hasattr(batches, "state_dict") else None, **_global_generators(device)), _about(data))
-    for step in range(keeper.resume() + 1, config.total_steps + 1):
+    done = keeper.resume()
+    if rank: torch.manual_seed(torch.initial_seed() + rank)                  # penalties draw their own randomness in each process
+    for opt in (opt_G, opt_D): _capturable(opt, graphs, device)
+
+    def precise(): return autocast(precision, device)
+    def latents(n): return torch.randn(n, config.z_dim, generator=rng_z, device=device)
+    loss_of_D = _distributed(_criterion_D(D, loss, penalty, config.aux), device, world)
+    loss_of_G = _distributed(_criterion_G(G, D, loss, regularize, config.aux), device, world)
+
+    def step_D(x_real, y, z):
+        if mine is not None:
+            with precise(): z = mine(G, D, z, y)
+        value = _step_D(G, loss_of_D, opt_D, x_real, y, z, precise)
+        if constrain is not None: constrain(D)
+        return value
+
+    def step_G(y, z):
+        if mine_G is not None:
+            with precise(): z = mine_G(G, D, z, y)
+        return _step_G(D, loss_of_G, opt_G, y, z, precise)
+
+    if graphs: step_D, step_G = _Graphed(step_D), _Graphed(step_G)
+    seen, since = 0, time.perf_counter()
+    for step in range(done + 1, config.total_steps + 1):
+        _set_rate(opt_G, _rate(config.lr_G, step, config)); _set_rate(opt_D, _rate(config.lr_D, step, config))
         for _ in range(config.n_dis):
             x_real, y = next(batches)
             z = latents(len(x_real))
-            if mine is not None: z = mine(G, D, z, y)
-            loss_D = _step_D(G, D, opt_D, loss, x_real, z, y, together, penalty)
-        z = latents(config.batch_size_G or config.batch_size)
-        loss_G = _step_G(G, D, opt_G, loss, z, None if y is None else _fill(y, len(z)), regularize)
-        sched_G.step(); sched_D.step()
+            loss_D = step_D(*(_part(t, rank, world) for t in (_laid_out(x_real), y, z)))
+        if config.fresh_z: z = latents(n_G)
+        loss_G = step_G(*(_part(t, rank, world) for t in (_fill(y, n_G), z)))
+        seen += config.n_dis * config.batch_size
         if G_ema is not None: _average(G_ema, G, config.ema)
         last = step == config.total_steps
         if step % log_every == 0 or last:
-            history.append(_losses(step, loss_D, loss_G))
+            history.append(_losses(step, loss_D, loss_G, keeper))
             if progress is not None: progress(step, config.total_steps, history[-1])
+            if watch is not None and not rank: watch(step, history[-1] | dict(images_per_s=seen / (time.perf_counter() - since)), G if G_ema is None else G_ema)
+            seen, since = 0, time.perf_counter()
         if checkpoint is not None and (step % checkpoint_every == 0 or last):
-            _losses(step, loss_D, loss_G)                               # what is not finite is not kept
-            keeper.save(step)
+            _losses(step, loss_D, loss_G, keeper)                       # what is not finite is not kept
+            if not rank: keeper.save(step)
     G.eval(); D.eval()
     return history
