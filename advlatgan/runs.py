@@ -10,6 +10,7 @@ import ast
 import difflib
 import hashlib
 import importlib
+import inspect
 import io
 import itertools
 import json
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 import tokenize
-from contextlib import contextmanager, redirect_stderr
+from contextlib import chdir, contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,8 +36,9 @@ import advlatgan
 __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'COMMANDS', 'CallError', 'nearest', 'Param', 'read_params',
            'convert', 'check_allowed', 'Experiment', 'parameters_cell', 'find_experiments', 'Run', 'resolve', 'plan',
            'write_json', 'read_json', 'Recorder', 'code_digest', 'provenance', 'local_kernels', 'execute', 'last_line',
-           'is_finished', 'with_needed', 'carry_out', 'aggregate', 'mean_std', 'format_cell', 'markdown_table',
-           'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw', 'make_report', 'main']
+           'is_finished', 'with_needed', 'check_runs', 'carry_out', 'aggregate', 'mean_std', 'format_cell',
+           'markdown_table', 'rows_table', 'published_records', 'published', 'document', 'load_bundle', 'draw',
+           'make_report', 'main']
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -110,7 +112,7 @@ def check_allowed(name: str, value, allowed) -> None:
             if not OPS[op](float(v), float(rule.strip()[len(op):])): raise CallError(f"parameter {name!r} is {v}: expected {allowed}")
 
 # %% ../nbs/80_runs.ipynb #8b98765c
-FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads"}
+FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads", "check"}
 
 @dataclass(frozen=True)
 class Experiment:
@@ -127,6 +129,7 @@ class Experiment:
     reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
     notes: str = ""                                 # protocol, printed under the table
     threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
+    check: str = ""                                 # "module:function" of advlatgan, called before anything starts
 
 # %% ../nbs/80_runs.ipynb #38b60f83
 def parameters_cell(notebook: Path) -> str:
@@ -249,6 +252,10 @@ def read_json(path: Path):
     except (OSError, ValueError): return None
 
 # %% ../nbs/80_runs.ipynb #4396fd56
+def _in_words(values):
+    "'loss_D 0.69, loss_G 1.2, 850 images/s'."
+    return ", ".join(f"{v:.3g} {k.removesuffix('_per_s')}/s" if k.endswith("_per_s") else f"{k} {v:.3g}" for k, v in values.items())
+
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
     def __init__(self,
@@ -266,20 +273,23 @@ class Recorder:
         return self.folder.parents[1] / self.run["needs"][key]
 
     def stage(self, name: str):
-        "A callback `(step, total, losses)` for the part of the run called `name`: a bar by hand, a file in a run."
-        start = time.time()
+        "A callback `(step, total, {name: value})` for the part of the run called `name`: a bar by hand, a file in a run."
+        start, first = time.time(), None
         def progress(step, total, losses=None):
-            if self.folder is None: return self._show(name, step, total, losses)
+            nonlocal start, first
+            if first is None: first, start = (0, start) if step == 1 else (step, time.time())   # it may go on where another process stopped
+            values = {k: v for k, v in (losses or {}).items() if k != "step" and math.isfinite(v)}
+            if self.folder is None: return self._show(name, step, total, values)
             if time.time() - self._told < .3 and step < total: return
             self._told = time.time()
-            left = (self._told - start) / step * (total - step) if step else None
-            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left))
+            left = (self._told - start) / (step - first) * (total - step) if step > first else None
+            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left, values=values))
         return progress
 
-    def _show(self, name, step, total, losses):
+    def _show(self, name, step, total, values):
         from tqdm import tqdm
-        if self._bar is None: self._bar = tqdm(total=total, desc=name, leave=False)
-        self._bar.set_postfix({k: f"{v:.3g}" for k, v in (losses or {}).items() if k != "step"}, refresh=False)
+        if self._bar is None: self._bar = tqdm(total=total, initial=step, desc=name, unit="step", leave=False)
+        self._bar.set_postfix_str(_in_words(values), refresh=False)
         self._bar.update(step - self._bar.n)
         if step >= total: self._bar.close(); self._bar = None
 
@@ -444,6 +454,32 @@ def with_needed(runs: list[Run]) -> list[Run]:
         for r in (*with_needed(list(run.needs.values())), run): found.setdefault(r.folder, r)
     return list(found.values())
 
+# %% ../nbs/80_runs.ipynb #8051e509
+def _checker(experiment):
+    "The function that `check` names, and those of the notebook's parameters that it takes."
+    module, _, name = experiment.check.partition(":")
+    where = f"presets.yaml, {experiment.name}: check is {experiment.check!r}"
+    try: function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
+    except (ImportError, AttributeError) as error: raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
+    wanted = inspect.signature(function).parameters
+    for k, p in wanted.items():
+        if p.default is p.empty and k not in experiment.params: raise CallError(f"{where}, and that wants {k!r}: {nearest(k, experiment.params)}")
+    return function, [k for k in wanted if k in experiment.params]
+
+def check_runs(runs: list[Run]) -> None:
+    "Call each experiment's `check`, once for all runs that look the same to it; what it refuses is a `CallError`."
+    checked, checkers = set(), {}
+    for run in (r for r in runs if r.experiment.check):
+        e = run.experiment
+        if e.name not in checkers: checkers[e.name] = _checker(e)
+        function, names = checkers[e.name]
+        arguments = {k: run.params[k] for k in names}
+        if (key := json.dumps([e.check, arguments])) in checked: continue
+        checked.add(key)
+        try:
+            with chdir(e.notebook.parents[2]): function(**arguments)    # where the notebook will run
+        except (ValueError, OSError, ImportError) as error: raise CallError(f"{e.name}: {' '.join(str(error).split())}") from None
+
 # %% ../nbs/80_runs.ipynb #c85e89e3
 def _gpus() -> int:
     "How many CUDA devices there are, without importing torch where no driver is."
@@ -499,8 +535,8 @@ def _state(root, run):
     "One run under way in words, or ''."
     p = read_json(root / run.folder / "progress.json")
     if p is None: return ""
-    left = "" if p["left"] is None else f", {int(p['left']) // 60}:{int(p['left']) % 60:02d} left"
-    return f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}{left}"
+    left = [] if p["left"] is None else [f"{int(p['left']) // 60}:{int(p['left']) % 60:02d} left"]
+    return ", ".join([f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}", *filter(None, [_in_words(p["values"])]), *left])
 
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
@@ -733,9 +769,11 @@ def _run(args, extra):
     if args.seeds and min(args.seeds) < 0: raise CallError(f"--seeds has {min(args.seeds)}: expected 0 or more")
     seeds = list(dict.fromkeys(args.seeds)) if args.seeds else None
     plans = {name: plan(experiments, name, args.preset, overrides, seeds) for name in args.names}
+    wanted = [r for runs in plans.values() for r in runs]
+    check_runs([r for r in with_needed(wanted) if not is_finished(args.out, r) or args.force and r in wanted])
     _writable(args.out)
-    if not args.force: _warn_of_other_code(args.out, [r for runs in plans.values() for r in runs])
-    errors = carry_out(args.out, [r for runs in plans.values() for r in runs], args.jobs, args.force, extra)
+    if not args.force: _warn_of_other_code(args.out, wanted)
+    errors = carry_out(args.out, wanted, args.jobs, args.force, extra)
     for folder, error in errors.items(): print(f"failed: {folder}: {error} ({args.out / folder / 'notebook.ipynb'})", file=sys.stderr)
     for name, runs in plans.items():
         if not all(is_finished(args.out, r) for r in runs): continue

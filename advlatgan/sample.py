@@ -5,6 +5,7 @@
 # %% ../nbs/44_sample.ipynb #46b88d58
 from __future__ import annotations
 
+import io
 import math
 import sys
 import tempfile
@@ -26,7 +27,7 @@ from .mining import ifgsm, quality_objective
 from .runs import write_json
 
 # %% auto #0
-__all__ = ['Sampler', 'load_sampler', 'write_samples', 'add_arguments', 'main']
+__all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'main']
 
 # %% ../nbs/44_sample.ipynb #ec6e9074
 @dataclass(frozen=True, eq=False)
@@ -74,6 +75,21 @@ def load_sampler(
                          about=found.about, seed=seed, refine=refine and dict(method="ifgsm", objective="nonsat", **refine))
 
 # %% ../nbs/44_sample.ipynb #a22df273
+def overview(
+    x: Tensor,                  # uint8 images (n, C, H, W), or points (n, 2), on the CPU
+    columns: int | None = None, # images in a row; default: as many as rows
+) -> Image.Image:
+    "All samples in one picture."
+    if x.ndim == 4: return _picture(make_grid(x, nrow=columns or math.ceil(len(x)**.5), padding=1))
+    from matplotlib.figure import Figure
+    figure = Figure((4, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(x[:, 0], x[:, 1], ".", ms=2, color="0.2")
+    axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=f"{len(x):,} points")
+    figure.savefig(file := io.BytesIO(), dpi=110)
+    return Image.open(file)
+
+# %% ../nbs/44_sample.ipynb #dd0cea58
 def _write_images(batches, labels, classes, folder):
     "Pictures under folder/images, the first 64 in one more."
     first, i = [], 0
@@ -84,7 +100,7 @@ def _write_images(batches, labels, classes, folder):
             _picture(image).save(place / f"{i:06d}.png")
             if i < 64: first.append(image)
             i += 1
-    _picture(make_grid(torch.stack(first), nrow=math.ceil(len(first)**.5), padding=1)).save(folder / "grid.png")
+    overview(torch.stack(first)).save(folder / "grid.png")
 
 def _picture(x): return Image.fromarray(x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).contiguous().numpy())
 
@@ -92,18 +108,13 @@ def _class_names(classes, k):
     "Names of k folders: the classes' own, or their numbers where a name could lead elsewhere."
     return [c if c and "/" not in c and not c.startswith(".") else str(i) for i, c in enumerate(classes if len(classes) == k else [""] * k)]
 
-# %% ../nbs/44_sample.ipynb #dd0cea58
+# %% ../nbs/44_sample.ipynb #d069f9e1
 def _write_points(batches, folder):
     "Points as an array, as text and as a picture."
-    from matplotlib.figure import Figure
     x = torch.cat([*batches]).numpy()
     np.save(folder / "points.npy", x)
     np.savetxt(folder / "points.csv", x, "%.7g", ",", header=",".join(f"x{i + 1}" for i in range(x.shape[1])), comments="")
-    figure = Figure((4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(x[:, 0], x[:, 1], ".", ms=2, color="0.2")
-    axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=f"{len(x):,} points")
-    figure.savefig(folder / "points.png", dpi=110)
+    overview(x).save(folder / "points.png")
 
 def write_samples(sampler: Sampler, description: dict, n: int, folder: Path, progress: Callable = lambda it: it) -> None:
     "n samples, a picture of them, and `sample.json` with the description, into a folder of their own."

@@ -144,6 +144,14 @@ def test_imagenet(imagenet):
     assert data.x.shape == (4, 3, 16, 16) and data.y.tolist() == [0, 0, 1, 1] and data.num_classes == 2
 
 
+@pytest.mark.parametrize("damage", [b"", b"no picture", "cut"])
+def test_an_unreadable_picture_of_a_known_set_is_named(celeba, imagenet, damage):
+    face, tench = celeba / "celeba/img_align_celeba/000004.jpg", imagenet / "imagenet/val/n01440764/01.JPEG"
+    for file in (face, tench): file.write_bytes(file.read_bytes()[:-100] if damage == "cut" else damage)
+    with pytest.raises(ValueError, match=r"^celeba: cannot read 000004.jpg: [^\n]*$"): image_dataset("celeba", celeba, "all", 64)
+    with pytest.raises(ValueError, match=rf"^imagenet: cannot read {tench}: [^\n]*$"): image_dataset("imagenet", imagenet, "val", 16)
+
+
 def test_lsun_church(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     picture = tmp_path / "a.webp"
