@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'latent_valleys']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'latent_valleys',
+           'progress_rows']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -109,8 +110,8 @@ def classes_kept(
 
 # %% ../nbs/70_plots.ipynb #ac9dd33d
 def _plane(ax, values, cmap, title, line=None):
-    "A function on the square [-3, 3]² in shades, with the line that is followed below."
-    ax.imshow(values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
+    "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
+    ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
     if line is not None: ax.plot(*line.T, color="#D55E00", lw=1.2)
     ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
     ax.tick_params(labelsize=6)
@@ -129,7 +130,8 @@ def _along_a_line(axes, a):
     t, steps, gain = a["t"], list(a["steps"]), a["density"][-1] / np.maximum(a["density"][0], 1e-9)
     for ax in (density, opinion): _valleys(ax, t, gain)
     for k, n in enumerate(steps):
-        if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], color="0" if n == 0 else "#D55E00", ls=":" if n == 0 else "-", lw=.8 if 0 < n < steps[-1] else 1.6, label=f"{n} steps")
+        look = dict(color="0", ls=":", lw=1.6) if n == 0 else dict(color="#D55E00", lw=1.6 if n == steps[-1] else .8)
+        if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], **look, label=f"{n} steps" if n else "as drawn")
     density.set_ylabel("density of\nlatents", fontsize=8)
     density.legend(fontsize=7, loc="upper right")
     gap = (t[-1] - t[0]) / (len(a["digits"]) - 1)
@@ -137,7 +139,7 @@ def _along_a_line(axes, a):
         digits.imshow(255 - x, cmap="gray", vmin=0, vmax=255, extent=(t[0] + (i - .48) * gap, t[0] + (i + .48) * gap, 0, 1), aspect="auto", interpolation="bilinear")
     digits.set(yticks=[], ylim=(0, 1)); digits.set_ylabel("G(z)", fontsize=8)
     opinion.plot(t, a["confidence"], color="#0072B2", lw=1.6, label="classifier's confidence")
-    opinion.set(ylim=(0, 1.03), xlabel="position along the line"); opinion.set_ylabel("confidence", fontsize=8)
+    opinion.set(ylim=(0, 1.03)); opinion.set_xlabel("position along the line, in units of z; grey: valleys", fontsize=8); opinion.set_ylabel("confidence", fontsize=8)
     twin = opinion.twinx()
     twin.plot(t, a["logit"], color="#009E73", ls="--", lw=1.3, label="D's logit")
     twin.set_ylabel("logit", fontsize=8)
@@ -146,21 +148,22 @@ def _along_a_line(axes, a):
     for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
 # %% ../nbs/70_plots.ipynb #68285e91
-RHO = dict(rho_confidence="density gain\nand confidence", rho_logit="density gain\nand D's logit", rho_logit_confidence="D's logit and\nconfidence")
+RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
 
 def _correlations(ax, arrays, last_rows):
     "Rank correlations: small dots are lines of the first seed, a marker with a bar is mean and standard deviation over seeds."
     for i, key in enumerate(RHO):
         values = arrays[key]
-        ax.plot(np.full(len(values), i) + np.linspace(-.12, .12, len(values)), values, "o", ms=3, color="0.6")
+        ax.plot(np.full(len(values), i) + np.linspace(-.12, .12, len(values)), values, "o", ms=3, color="0.6", label=None if i else "each line, one seed")
         mean, std = mean_std([r[key] for r in last_rows])
-        ax.errorbar(i + .3, mean, np.nan_to_num(std), marker="D", color="0", capsize=3, ms=5)
+        ax.errorbar(i + .3, mean, np.nan_to_num(std), marker="D", color="0", capsize=3, ms=5, ls="", label=None if i else "mean over lines (± over seeds)")
     control = mean_std([r["rho_control"] for r in last_rows])[0]
-    ax.plot(0, control, "x", color="#D55E00", ms=7, mew=1.5, label="confidence of another line")
+    ax.plot(0, control, "x", color="#D55E00", ms=7, mew=1.5, label="gain and confidence of another line")
     ax.axhline(0, color="0", lw=.6)
-    ax.set(ylim=(-1.05, 1.05), xlim=(-.5, 2.6), xticks=range(3))
+    ax.set(ylim=(-1.05, 1.05), xlim=(-.5, len(RHO) - .4), xticks=range(len(RHO)))
     ax.set_xticklabels(RHO.values(), fontsize=7); ax.tick_params(axis="y", labelsize=7)
-    ax.set_ylabel("rank correlation along a line", fontsize=8)
+    ax.set_ylabel("Spearman's ρ", fontsize=8)
+    ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
     ax.legend(fontsize=7, loc="lower right")
 
 # %% ../nbs/70_plots.ipynb #39b4c6a5
@@ -178,7 +181,30 @@ def latent_valleys(
         panels = [(m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps") for n, m in zip(a["steps"], a["maps"])]
         panels += [(a["plane_confidence"].astype(float), "Blues", "classifier's confidence"), (a["plane_logit"].astype(float), "Greens", "D's logit")]
         for ax, panel in zip(top.subplots(1, len(panels)), panels): _plane(ax, *panel, a["line"])
-        left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.5])
-        _along_a_line(left.subplots(3, 1, height_ratios=[1.4, .55, 1.2]), a)
+        left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.7])
+        _along_a_line(left.subplots(3, 1, height_ratios=[1.3, .6, 1.2]), a)
         _correlations(right.subplots(), a, last)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #c50efc7b
+def _picture(ax, x, below):
+    "One image (C, H, W) of bytes with a line of text under it."
+    ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(below, fontsize=7, labelpad=2)
+
+def progress_rows(
+    records: list[dict], # of fig04_progress; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 4: rows are latents, columns mining steps, with D's logit under each picture."
+    shown = [r for r in records if r["arrays"]]
+    rows, columns = shown[0]["arrays"]["pictures"].shape[:2]
+    fig = Figure(figsize=(.95 * columns * len(shown) + .3, 1.13 * rows + .6), layout="constrained")
+    for sub, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
+        a, p = r["arrays"], r["params"]
+        sub.suptitle(f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {p['dataset'].removeprefix('folder:')}", fontsize=9)
+        for axes, pictures, logits in zip(sub.subplots(rows, columns, squeeze=False), a["pictures"], a["logits"]):
+            for ax, x, logit in zip(axes, pictures, logits): _picture(ax, x, f"{logit:.2f}")
+        for ax, n in zip(sub.axes, a["steps"]): ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
+    fig.supylabel("latents; under each picture D's logit", fontsize=8)
     return fig
