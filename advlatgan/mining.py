@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 # %% auto #0
-__all__ = ['FORMS', 'frozen', 'Objective', 'quality_objective', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'pair_objective']
+__all__ = ['FORMS', 'frozen', 'Objective', 'quality_objective', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'pair_ratio', 'pair_objective', 'hard_pairs']
 
 # %% ../nbs/30_mining.ipynb #0aeae3ab
 @contextmanager
@@ -96,10 +96,10 @@ def _mine(objective, z, n_adv, eps, radius, direction, start=None, on_step=None)
     _check(z, n_adv, eps, radius)
     with torch.inference_mode(False), torch.no_grad(), getattr(objective, "frozen", frozen)():
         z0 = z.clone() if z.is_inference() else z.detach()
-        z_adv = z0 if start is None else start(z0)
+        def inside(z): return z if radius is None else z.clamp(z0 - radius, z0 + radius)
+        z_adv = z0 if start is None else inside(start(z0))
         for i in range(n_adv):
-            z_adv = z_adv - eps * direction(_grad(objective, z_adv))
-            if radius is not None: z_adv = z_adv.clamp(z0 - radius, z0 + radius)
+            z_adv = inside(z_adv - eps * direction(_grad(objective, z_adv)))
             if on_step is not None: on_step(i + 1, z_adv)
     return z_adv
 
@@ -111,21 +111,22 @@ def ifgsm(
     eps: float,                            # step size, in units of z
     radius: float | None = None,           # stay within this l_inf distance of z (Eq. 5); None: no ball, as the official code
     on_step: Callable[[int, Tensor], None] | None = None, # called with (step, z_adv) after each step
+    start: Callable[[Tensor], Tensor] | None = None, # of z, where to begin, brought into the ball; None: at z
 ) -> Tensor:                               # z_adv, detached, as z in shape, dtype and device
     "I-FGSM on latents, Eq. 6: z <- z - eps · sign(gradient)."
-    return _mine(objective, z, n_adv, eps, radius, torch.sign, on_step=on_step)
+    return _mine(objective, z, n_adv, eps, radius, torch.sign, start, on_step)
 
 # %% ../nbs/30_mining.ipynb #385d37fc
-def pgd(objective, z, n_adv, eps, radius=None, on_step=None,
+def pgd(objective, z, n_adv, eps, radius=None, on_step=None, start=None,
     generator: torch.Generator | None = None, # randomness of the start
 ) -> Tensor:
     "Projected gradient descent (Madry et al. 2018): `ifgsm` from a random start in the ball; radius None means n_adv · eps."
     if radius is None: radius = n_adv * eps
-    def start(z): return z + radius * (2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1)
-    return _mine(objective, z, n_adv, eps, radius, torch.sign, start, on_step)
+    def anywhere(z): return z + radius * (2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1)
+    return _mine(objective, z, n_adv, eps, radius, torch.sign, start or anywhere, on_step)
 
 # %% ../nbs/30_mining.ipynb #b8b22473
-def mifgsm(objective, z, n_adv, eps, radius=None, on_step=None,
+def mifgsm(objective, z, n_adv, eps, radius=None, on_step=None, start=None,
     decay: float = 1., # weight of the accumulated gradient
 ) -> Tensor:
     "MI-FGSM (Dong et al. 2018): the sign of a running sum of gradients, each divided by its own mean absolute value."
@@ -135,15 +136,41 @@ def mifgsm(objective, z, n_adv, eps, radius=None, on_step=None,
         scale = g.abs().flatten(1).mean(1).view(-1, *[1] * (g.ndim - 1)).clamp_min(torch.finfo(g.dtype).tiny)
         sum_ = decay * sum_ + g / scale
         return sum_.sign()
-    return _mine(objective, z, n_adv, eps, radius, direction, on_step=on_step)
+    return _mine(objective, z, n_adv, eps, radius, direction, start, on_step)
 
 # %% ../nbs/30_mining.ipynb #51b1f34f
-def gradient_descent(objective, z, n_adv, eps, radius=None, on_step=None) -> Tensor:
+def gradient_descent(objective, z, n_adv, eps, radius=None, on_step=None, start=None) -> Tensor:
     "Plain gradient steps, z <- z - eps · gradient (the earlier submission's AT+GD)."
-    return _mine(objective, z, n_adv, eps, radius, lambda g: g, on_step=on_step)
+    return _mine(objective, z, n_adv, eps, radius, lambda g: g, start, on_step)
 
-# %% ../nbs/30_mining.ipynb #344b5859
-def _per_sample(x): return x.abs().flatten(1).mean(1)
+# %% ../nbs/32_pairs.ipynb #160ed92c
+def _mean_abs(a, b):
+    "Mean absolute difference of each pair, in 32 bits at least."
+    wide = torch.promote_types(a.dtype, torch.float32)
+    return (a.to(wide) - b.to(wide)).abs().flatten(1).mean(1)
+
+def pair_ratio(
+    x1: Tensor,                # images of the first halves, (B, …)
+    x2: Tensor,                # and of the second
+    z1: Tensor,                # their latents, (B, …)
+    z2: Tensor,
+    offset: float = 0.0,       # added to the latent distance; the official code mines with 1
+    inverse: bool = False,     # latent distance over image distance
+    reduction: str = "sample", # "batch": one ratio of batch means, a scalar
+) -> Tensor:                   # (B,) or (); 0 for twins
+    "Image distance over latent distance of pairs, both mean absolute differences (Eq. 3)."
+    d_I, d_z = _mean_abs(x1, x2), _mean_abs(z1, z2)
+    if reduction == "batch": d_I, d_z = d_I.mean(), d_z.mean()
+    top, bottom = (d_z + offset, d_I) if inverse else (d_I, d_z + offset)
+    return top / bottom.clamp_min(torch.finfo(bottom.dtype).eps)
+
+# %% ../nbs/32_pairs.ipynb #d0ca7b02
+def _check_pairs(sigma, offset, reduction):
+    if not offset >= 0: raise ValueError(f"offset is {offset}: expected 0 or more")
+    if reduction not in ("sample", "batch"): raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    if sigma is None: return
+    if not sigma >= 0: raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
+    if sigma == 0 == offset: raise ValueError("sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08")
 
 def pair_objective(
     G: Callable,                # latents (and labels) to images or points
@@ -151,19 +178,36 @@ def pair_objective(
     y: Tensor | None = None,    # labels, (B,), for a conditional generator
     offset: float = 0.0,        # added to the latent distance; the official code has 1
     inverse: bool = False,      # mine pairs that are far apart in image space instead
-    reduction: str = "sample",  # "batch": one ratio of batch means, as the official code
+    reduction: str = "sample",  # "batch": one ratio of batch means, as the official code; each value is its 1/B
     update_stats: bool = False, # run G in the mode that it is in
 ) -> Objective:
-    "Eq. 8: image distance over latent distance of (z0, z), both mean absolute differences."
-    if offset < 0: raise ValueError(f"offset is {offset}: expected 0 or more")
-    if reduction not in ("sample", "batch"): raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    "Eq. 8 or its inverse: to be minimised over the second halves."
+    _check_pairs(None, offset, reduction)
     label = () if y is None else (y,)
     z0 = z0.detach()
     with torch.no_grad(), frozen(G, update_stats=update_stats): x0 = G(z0, *label)
     def ratio(z):
-        d_I, d_z = _per_sample(G(z, *label) - x0), _per_sample(z - z0)
-        if reduction == "batch": d_I, d_z = d_I.mean(), d_z.mean()
-        top, bottom = (d_z + offset, d_I) if inverse else (d_I, d_z + offset)
-        value = top / bottom.clamp_min(torch.finfo(bottom.dtype).eps)
+        value = pair_ratio(x0, G(z, *label), z0, z, offset, inverse, reduction)
         return value if reduction == "sample" else value.expand(len(z)) / len(z)
     return Objective(ratio, G, update_stats=update_stats)
+
+# %% ../nbs/32_pairs.ipynb #11b7560d
+def hard_pairs(
+    G: Callable,                # latents (and labels) to images or points
+    z0: Tensor,                 # first halves, (B, …)
+    y: Tensor | None = None,    # labels of both halves, (B,), for a conditional generator
+    sigma: float = 0.08,        # standard deviation of the start around z0, per coordinate
+    n_adv: int = 3,             # mining steps
+    eps: float = 0.004,         # step size
+    radius: float | None = None, # l_inf ball around z0; None: none
+    offset: float = 0.0,        # added to the latent distance; the official code has 1
+    inverse: bool = False,      # mine pairs whose images are far apart
+    reduction: str = "sample",  # "batch": one ratio for the whole batch
+    method: Callable = ifgsm,   # how to mine
+    update_stats: bool = False, # run G in the mode that it is in
+    generator: torch.Generator | None = None, # randomness of the start; None: torch's own
+) -> Tensor:                    # second halves, detached, as z0 in shape, dtype and device
+    "Eq. 8: a partner for each latent whose image is close although it is apart."
+    _check_pairs(sigma, offset, reduction)
+    def start(z): return z + sigma * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+    return method(pair_objective(G, z0, y, offset, inverse, reduction, update_stats), z0, n_adv, eps, radius, start=start)

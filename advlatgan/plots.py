@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'latent_valleys',
-           'progress_rows']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid', 'before_and_after',
+           'latent_valleys', 'progress_rows']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -108,7 +108,39 @@ def classes_kept(
     left.legend(fontsize=7); right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
     return fig
 
-# %% ../nbs/70_plots.ipynb #ac9dd33d
+# %% ../nbs/70_plots.ipynb #371e868e
+def image_grid(
+    ax: Axes,
+    x: np.ndarray, # uint8 images, (N, C, H, W)
+    columns: int,  # images in a row
+    title: str = "",
+) -> None:
+    "Images side by side; grey if they have one channel."
+    x = np.pad(x, ((0, -len(x) % columns), (0, 0), (1, 1), (1, 1)), constant_values=255)
+    rows = x.reshape(-1, columns, *x.shape[1:]).transpose(0, 3, 1, 4, 2)                    # rows, H, columns, W, C
+    picture = rows.reshape(rows.shape[0] * rows.shape[1], -1, rows.shape[-1])
+    ax.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(title, fontsize=8)
+    ax.spines[:].set_visible(False)
+
+def _caption(row):
+    "Method, the distance and coverage of a row."
+    name = next(k for k in row if k == "fid" or k.startswith("fd_"))
+    return f"{row['method']}: {name} {row[name]:.1f}, coverage {row['coverage_k5']:.2f}"
+
+def before_and_after(
+    records: list[dict], # of train_images; those of the first seed with their arrays
+) -> Figure:
+    "A row per training: 32 latents as they are drawn, and the same after -z."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(8, 2.25 * len(shown)), layout="constrained")
+    for axes, r in zip(fig.subplots(len(shown), 2, squeeze=False), shown):
+        for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]): image_grid(ax, r["arrays"][key], 8, _caption(row))
+        axes[0].set_ylabel(f"{r['params']['backbone']}\n{r['params']['dataset'].removeprefix('folder:')}", fontsize=8)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #f28f8ae7
 def _plane(ax, values, cmap, title, line=None):
     "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
     ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
@@ -123,7 +155,7 @@ def _valleys(ax, t, gain):
     edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
     for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
 
-# %% ../nbs/70_plots.ipynb #598c5f0a
+# %% ../nbs/70_plots.ipynb #498aaeef
 def _along_a_line(axes, a):
     "Density above the digits, opinions below them, on one common axis."
     density, digits, opinion = axes
@@ -147,7 +179,7 @@ def _along_a_line(axes, a):
     for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
     for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
-# %% ../nbs/70_plots.ipynb #68285e91
+# %% ../nbs/70_plots.ipynb #537ade9d
 RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
 
 def _correlations(ax, arrays, last_rows):
@@ -166,7 +198,7 @@ def _correlations(ax, arrays, last_rows):
     ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
     ax.legend(fontsize=7, loc="lower right")
 
-# %% ../nbs/70_plots.ipynb #39b4c6a5
+# %% ../nbs/70_plots.ipynb #806b0b3c
 def latent_valleys(
     records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
 ) -> Figure:
@@ -186,7 +218,7 @@ def latent_valleys(
         _correlations(right.subplots(), a, last)
     return fig
 
-# %% ../nbs/70_plots.ipynb #c50efc7b
+# %% ../nbs/70_plots.ipynb #e9115361
 def _picture(ax, x, below):
     "One image (C, H, W) of bytes with a line of text under it."
     ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

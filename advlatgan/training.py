@@ -24,7 +24,7 @@ from .losses import LOSSES, gan_loss
 from .mining import frozen, ifgsm, quality_objective
 
 # %% auto #0
-__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'train']
+__all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 'channels_last', 'check_labels', 'train', 'PAIR_FORMS', 'mode_seeking', 'msgan', 'div']
 
 # %% ../nbs/40_training.ipynb #f8dca168
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class TrainConfig:
     batch_size_G: int | None = None         # latents in a generator step; None: batch_size (the official code: twice that)
     z_dim: int = 100                        # size of the latent, drawn from N(0, I)
     fresh_z: bool = True                    # new latents for the generator's step; False: those that the last discriminator step began with
+    fresh_y: bool = False                   # labels of the generator's step drawn evenly from G's classes; False: those of the last real batch
     lr_G: float = 2e-4                      # Adam's step size for G
     lr_D: float = 2e-4                      # and for D
     betas: tuple[float, float] = (0.5, 0.9) # Adam's decay rates, for both
@@ -248,6 +249,17 @@ def _fill(y, n):
     "The labels of a real batch, repeated or cut to n, for the generator's step."
     return y if y is None or len(y) == n else y.repeat(-(-n // len(y)))[:n]
 
+def check_labels(
+    data,                    # asked for `num_classes`; what does not say, is not checked
+    num_classes: int | None, # of a network; 0: it takes no labels, None: it does not say
+) -> None:
+    "Refuse data whose labels a network cannot take."
+    there, name = getattr(data, "num_classes", None), _data_name(data)
+    if there is None or num_classes is None: return
+    if num_classes and not there: raise ValueError(f"{name} has no labels and the network is for {num_classes} classes: take labelled data, or a network without num_classes")
+    if there and not num_classes: raise ValueError(f"{name} has {there} classes and the network takes no labels: train on data.without_labels(), or build it with num_classes={there}")
+    if there > num_classes: raise ValueError(f"{name} has {there} classes and the network is for {num_classes}: build it with num_classes={there}")
+
 def _losses(step, loss_D, loss_G, keeper):
     "A record of the losses; ends the run if one is not finite."
     record = dict(step=step, loss_D=loss_D.item(), loss_G=loss_G.item())
@@ -309,6 +321,8 @@ def train(
 ) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
     if checkpoint_every < 1: raise ValueError(f"checkpoint_every is {checkpoint_every}: expected 1 or more")
+    for net in (G, D): check_labels(data, getattr(net, "num_classes", None))
+    if config.fresh_y and not getattr(G, "num_classes", 0): raise ValueError("fresh_y is True and G has no classes to draw from: set it to False, or give a generator with num_classes")
     device, (rank, world) = torch.empty(0, device=device).device, _world()                            # "cuda" becomes "cuda:0"
     _check_world(config, world)
     precision, graphs = resolve_precision(precision, device, G, D), device.type == "cuda" and world == 1 if graphs is None else graphs
@@ -352,7 +366,8 @@ def train(
             z = latents(len(x_real))
             loss_D = step_D(*(_part(t, rank, world) for t in (_laid_out(x_real), y, z)))
         if config.fresh_z: z = latents(n_G)
-        loss_G = step_G(*(_part(t, rank, world) for t in (_fill(y, n_G), z)))
+        y = torch.randint(G.num_classes, (n_G,), generator=rng_z, device=device) if config.fresh_y else _fill(y, n_G)
+        loss_G = step_G(*(_part(t, rank, world) for t in (y, z)))
         seen += config.n_dis * config.batch_size
         if G_ema is not None: _average(G_ema, G, config.ema)
         last = step == config.total_steps
@@ -366,3 +381,58 @@ def train(
             if not rank: keeper.save(step)
     G.eval(); D.eval()
     return history
+
+# %% ../nbs/46_diversity.ipynb #8736567a
+from .mining import _check_pairs, hard_pairs, pair_ratio
+
+PAIR_FORMS = dict(inverse=lambda r: 1 / (r + 1e-5), ratio=torch.neg)
+
+def mode_seeking(
+    weight: float = 1.0,      # of the term in loss_G (lambda_ms without its sign)
+    form: str = "inverse",    # 1 / (ratio + 1e-5); "ratio": the ratio, negated
+    reduction: str = "batch", # one ratio of batch means; "sample": the mean over a ratio per pair
+) -> Callable:
+    "MSGAN's term, for a generator's step whose latents are pairs: as `regularize` of `train`."
+    if form not in PAIR_FORMS: raise ValueError(f"unknown form {form!r}: choose one of {', '.join(PAIR_FORMS)}")
+    if not 0 <= weight < math.inf: raise ValueError(f"weight is {weight}: expected 0 or more")
+    _check_pairs(None, 0., reduction)
+    def regularize(G, D, z, x_fake, y):
+        (z1, z2), (x1, x2) = z.chunk(2), x_fake.chunk(2)
+        return weight * PAIR_FORMS[form](pair_ratio(x1, x2, z1, z2, reduction=reduction)).mean()
+    regularize.settings = dict(hook="mode_seeking", weight=weight, form=form, reduction=reduction)
+    return regularize
+
+# %% ../nbs/46_diversity.ipynb #30da321a
+def _pair_hooks(partner, d_sees, regularize, settings):
+    "Hooks for `train` from a function (G, z, y) -> the second halves."
+    if d_sees not in ("ordinary", "both"): raise ValueError(f"d_sees is {d_sees!r}: choose 'ordinary' or 'both'")
+    def pairs(G, D, z, y): return torch.cat([z, partner(G, z, y)])
+    pairs.settings = settings
+    return dict(mine_G=pairs, regularize=regularize) | (dict(mine=pairs) if d_sees == "both" else {})
+
+def msgan(
+    weight: float = 1.0,       # of the regulariser
+    form: str = "inverse",     # of the regulariser; "ratio": to be maximised as it stands
+    d_sees: str = "ordinary",  # latents of D's fakes; "both": the pairs, as MSGAN's code
+) -> dict[str, Callable]:      # hooks, for `train(…, **msgan())`
+    "MSGAN (Mao et al. 2019): G's latents in pairs drawn at random, and its mode-seeking term."
+    return _pair_hooks(lambda G, z, y: torch.randn_like(z), d_sees, mode_seeking(weight, form), dict(hook="msgan"))
+
+def div(
+    weight: float = 1.0,        # of the regulariser
+    form: str = "inverse",      # of the regulariser; "ratio": to be maximised as it stands (Alg. 2)
+    d_sees: str = "ordinary",   # latents of D's fakes (Alg. 2); "both": mined pairs, as the official code
+    sigma: float = 0.08,        # mining: standard deviation of the start around z0
+    n_adv: int = 3,             # mining steps
+    eps: float = 0.004,         # their size
+    radius: float | None = None, # l_inf ball around z0, or None
+    offset: float = 0.0,        # added to the latent distance while mining; the official code has 1
+    reduction: str = "sample",  # ratio while mining: per pair; "batch": of batch means, as the official code
+    method: Callable = ifgsm,   # how to mine
+    update_stats: bool = False, # mine in train mode, as the official code
+) -> dict[str, Callable]:       # hooks, for `train(…, **div())`
+    "AdvLatGAN-div, Alg. 2: G's latents in pairs mined by Eq. 8, and MSGAN's term on them."
+    _check_pairs(sigma, offset, reduction)
+    mining = dict(sigma=sigma, n_adv=n_adv, eps=eps, radius=radius, offset=offset, reduction=reduction, update_stats=update_stats)
+    return _pair_hooks(lambda G, z, y: hard_pairs(G, z, y, method=method, **mining), d_sees, mode_seeking(weight, form),
+                       dict(hook="div", method=_known_as(method), **mining))
