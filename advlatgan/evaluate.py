@@ -175,10 +175,11 @@ def _read_array(path):
 # %% ../nbs/55_evaluate.ipynb #e7344130
 def add_arguments(parser) -> None:
     "The arguments of `advlatgan evaluate`."
+    from advlatgan.sample import add_refine_arguments
     add = parser.add_argument
     add("images", metavar="FOLDER_OR_CHECKPOINT", help="generated images: a folder (or one per class), a .tar, or an .npz, .npy or .pt file; or a checkpoint, or a folder of them")
     add("--n", type=int, metavar="N", help="images that a checkpoint generates (default: 10000)")
-    add("--refine", action="store_true", help="mine a checkpoint's latents first (AdvLatGAN-z: 20 steps of 0.05)")
+    add_refine_arguments(parser)
     add("--data", required=True, metavar="NAME", help="the real set, by its name in data.image_dataset, or folder:PATH")
     add("--extractor", default="inception", metavar="NAME", help=f"{', '.join(features.EXTRACTORS)}; only inception gives FID (default: %(default)s)")
     add("--protocols", nargs="+", metavar="NAME", help="say fid50k_test density10k_k5; default: all that the sizes at hand allow")
@@ -204,9 +205,9 @@ def _generated(args, device):
         if args.n is not None or args.refine: raise ValueError(f"--n and --refine are for checkpoints: {args.images} holds images already")
         return read_images(args.images, args.root, args.img_size), {}
     from tqdm import tqdm
-    from advlatgan.sample import load_sampler
+    from advlatgan.sample import load_sampler, refine_options
     n = 10_000 if args.n is None else args.n
-    sampler, origin = load_sampler(args.images, args.seed, dict(n_adv=20, eps=.05) if args.refine else None, device, args.batch_size)
+    sampler, origin = load_sampler(args.images, args.seed, refine_options(args), device, args.batch_size)
     x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // args.batch_size), leave=False, disable=None)])
     return ImageData(Path(origin["checkpoint"]).stem, x, sampler.labels(n), tuple(origin["about"].get("classes", ())), "generated"), dict(generator=origin)
 

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 from torchvision.utils import make_grid
 from tqdm import tqdm
 
-from . import checkpoints
+from . import checkpoints, refiners
 from .data import to_uint8
-from .mining import ifgsm, quality_objective
 from .runs import write_json
 
 # %% auto #0
-__all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'main']
+__all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'add_refine_arguments', 'refine_options',
+           'main']
 
 # %% ../nbs/44_sample.ipynb #ec6e9074
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Sampler:
     G: nn.Module               # has z_dim, and num_classes if it is conditional
     D: nn.Module
     seed: int = 0              # of the latents
-    refine: dict | None = None # n_adv, eps: move latents by `ifgsm` on D's judgement first (-z)
+    refine: dict | None = None # method and options of `refiners.refine`, to move latents on D's advice first
     batch_size: int = 128      # samples at a time
 
     def latents(self, n: int) -> Tensor: # (n, z_dim)
@@ -49,11 +49,18 @@ class Sampler:
 
     def batches(self, n: int) -> Iterator[Tensor]: # uint8 (B, C, H, W) for images, float (B, 2) for points, on the CPU
         if n < 1: raise ValueError(f"n is {n}: expected 1 sample or more")
-        y, device = self.labels(n), next(self.G.parameters()).device
-        for z, y in zip(self.latents(n).split(self.batch_size), [None] * n if y is None else y.split(self.batch_size)):
-            z, y = z.to(device), None if y is None else y.to(device)
-            if self.refine: z = ifgsm(quality_objective(self.G, self.D, y), z, **self.refine)
-            with torch.no_grad(): x = self.G(z) if y is None else self.G(z, y)
+        z, y = self.latents(n), self.labels(n)
+        if self.refine is None: return self.decode(z, y)
+        found = refiners.refine(self.G, self.D, z, y=y, seed=self.seed, batch_size=self.batch_size, **self.refine)
+        if lost := (~found.kept).sum().item(): warnings.warn(f"{found.settings['method']} accepted nothing for {lost} of {n} latents: raise n_adv = {found.settings['n_adv']}")
+        return self.decode(found.z if found.x is None else found.x, y, found.x is not None)
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, y: Tensor | None = None, made: bool = False) -> Iterator[Tensor]: # samples of given latents, or those `made` already
+        device = next(self.G.parameters()).device
+        for z, y in zip(z.split(self.batch_size), [None] * len(z) if y is None else y.split(self.batch_size)):
+            z, y = z.to(device), () if y is None else (y.to(device),)
+            x = z if made else self.G(z, *y)
             yield (to_uint8(x) if x.ndim == 4 else x).cpu()
 
     def __call__(self, n: int) -> Tensor: return torch.cat([*self.batches(n)])
@@ -62,7 +69,7 @@ class Sampler:
 def load_sampler(
     path: str | Path,                   # a checkpoint, or a folder of them: the newest whole one
     seed: int = 0,                      # of the latents
-    refine: dict | None = None,         # n_adv, eps of -z; None: latents as they are drawn
+    refine: dict | None = None,         # method and options of `refiners.refine`; None: latents as they are drawn
     device: str | torch.device = "cpu", # where to compute; the samples come on the CPU
     batch_size: int = 128,              # samples at a time
 ) -> tuple[Sampler, dict]:              # called with n: uint8 images (n, C, H, W) or points (n, 2); where they come from, as plain data
@@ -70,9 +77,10 @@ def load_sampler(
     if not 0 <= seed < 2**63: raise ValueError(f"seed is {seed}: expected a whole number from 0 to 2^63 - 1")
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     found = checkpoints.load(path)
+    described = None if refine is None else refiners.settings(**refine)
     sampler = Sampler(*found.networks(device), seed, refine, batch_size)
     return sampler, dict(checkpoint=str(found.path), sha256=found.digest, step=found.step, averaged="G_ema" in found.state, **found.settings,
-                         about=found.about, seed=seed, refine=refine and dict(method="ifgsm", objective="nonsat", **refine))
+                         about=found.about, seed=seed, refine=described)
 
 # %% ../nbs/44_sample.ipynb #a22df273
 def overview(
@@ -132,17 +140,23 @@ def add_arguments(parser) -> None:
     add("--out", required=True, type=Path, metavar="DIR", help="a new or empty folder")
     add("--n", type=int, default=64, help="how many (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the latents (default: %(default)s)")
-    add("--refine", action="store_true", help="move each latent first to where the discriminator accepts it (AdvLatGAN-z)")
-    add("--n-adv", type=int, help="steps of --refine (default: 20)")
-    add("--eps", type=float, help="their size (default: 0.05)")
+    add_refine_arguments(parser)
     add("--batch-size", type=int, default=128, help="samples at a time (default: %(default)s)")
     add("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
 
-def _refine_options(args):
+def add_refine_arguments(parser) -> None:
+    "The arguments that say how latents are refined."
+    add = parser.add_argument
+    add("--refine", action="store_true", help="move each latent first to where the discriminator accepts it (AdvLatGAN-z)")
+    add("--method", metavar="NAME", help=f"of --refine: {', '.join(refiners.METHODS)} (default: advlatgan-z)")
+    add("--n-adv", type=int, help="steps of --refine (default: the method's own; advlatgan-z: 20)")
+    add("--eps", type=float, help="their size (default: the method's own; advlatgan-z: 0.05)")
+
+def refine_options(args) -> dict | None: # for `refiners.refine`
     "What --refine asks for, or None."
-    given = {k: v for k, v in dict(n_adv=args.n_adv, eps=args.eps).items() if v is not None}
-    if given and not args.refine: raise ValueError("--n-adv and --eps say how to refine: add --refine")
-    return dict(n_adv=20, eps=.05) | given if args.refine else None
+    given = {k: v for k, v in dict(method=args.method, n_adv=args.n_adv, eps=args.eps).items() if v is not None}
+    if given and not args.refine: raise ValueError("--method, --n-adv and --eps say how to refine: add --refine")
+    return refiners.settings(**given) if args.refine else None
 
 # %% ../nbs/44_sample.ipynb #86106c5f
 def _device(name):
@@ -164,11 +178,11 @@ def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 f
         if args.n < 1: raise ValueError(f"--n is {args.n}: expected 1 or more")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            sampler, description = load_sampler(args.checkpoint, args.seed, _refine_options(args), _device(args.device), args.batch_size)
-        for w in said: print(f"advlatgan sample: warning: {w.message}", file=sys.stderr)
-        sampler(1)                                                      # whatever is wrong shows before anything is written
-        _empty_folder(args.out)
-        write_samples(sampler, description, args.n, args.out, lambda it: tqdm(it, "sample", -(-args.n // args.batch_size), unit="batch", leave=False, disable=None))
+            sampler, description = load_sampler(args.checkpoint, args.seed, refine_options(args), _device(args.device), args.batch_size)
+            sampler(1)                                                      # whatever is wrong shows before anything is written
+            _empty_folder(args.out)
+            write_samples(sampler, description, args.n, args.out, lambda it: tqdm(it, "sample", -(-args.n // args.batch_size), unit="batch", leave=False, disable=None))
+        for w in dict.fromkeys(str(w.message) for w in said): print(f"advlatgan sample: warning: {w}", file=sys.stderr)
     except (ValueError, OSError) as e:
         print(f"advlatgan sample: {e}", file=sys.stderr)
         return 2

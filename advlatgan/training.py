@@ -311,8 +311,8 @@ def train(
     device: str | torch.device = "cpu", # where to train
     precision: str = "auto",            # of the passes: "fp32", "bf16" (mixed), or "auto": bf16 for convolutions where the hardware has it
     graphs: bool | None = None,         # replay the steps as CUDA graphs; None: on one CUDA device
-    progress: Callable | None = None,   # called as (step, total_steps, {"loss_D", "loss_G"}) every `log_every` steps
-    watch: Callable | None = None,      # called as (step, {"step", "loss_D", "loss_G", "images_per_s"}, G or G_ema) then, too
+    progress: Callable | None = None,   # called as (step, total_steps, {"step", "loss_D", "loss_G", "images_per_s"}) every `log_every` steps
+    watch: Callable | None = None,      # called as (step, the same, G or G_ema) then, too: `watch.Watch`
     log_every: int = 100,               # steps between two records
     checkpoint: str | Path | None = None, # folder of this run's checkpoints; resumes from the newest whole one
     checkpoint_every: int = 1000,       # steps between two of them; there is one at the end in any case
@@ -373,8 +373,9 @@ def train(
         last = step == config.total_steps
         if step % log_every == 0 or last:
             history.append(_losses(step, loss_D, loss_G, keeper))
-            if progress is not None: progress(step, config.total_steps, history[-1])
-            if watch is not None and not rank: watch(step, history[-1] | dict(images_per_s=seen / (time.perf_counter() - since)), G if G_ema is None else G_ema)
+            told = history[-1] | dict(images_per_s=seen / (time.perf_counter() - since))    # a time does not belong into a history that is kept
+            if progress is not None: progress(step, config.total_steps, told)
+            if watch is not None and not rank: watch(step, told, G if G_ema is None else G_ema)
             seen, since = 0, time.perf_counter()
         if checkpoint is not None and (step % checkpoint_every == 0 or last):
             _losses(step, loss_D, loss_G, keeper)                       # what is not finite is not kept
