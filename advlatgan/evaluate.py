@@ -21,8 +21,8 @@ from . import features, metrics
 from .data import ImageData, image_dataset
 
 # %% auto #0
-__all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'evaluate', 'against', 'read_images',
-           'add_arguments', 'main', 'summary', 'write_record']
+__all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'evaluate', 'generated_features', 'against',
+           'read_images', 'add_arguments', 'main', 'summary', 'write_record']
 
 # %% ../nbs/55_evaluate.ipynb #0efbc38d
 @dataclass(frozen=True)
@@ -147,6 +147,24 @@ def _within_classes(classes, p, extractor, part, y, real, seed):
             row |= _measure(p, extractor, mine, theirs, seed)
             row.setdefault("samples", {})[p.name] = dict(fake=len(mine.x), real=None if x is None else len(x))
         except ValueError as e: raise ValueError(f"class {c}: {e}") from None
+
+# %% ../nbs/55_evaluate.ipynb #343ad6ab
+def generated_features(
+    checkpoint: str | Path,             # a file, or a folder of them
+    n: int,                             # images, of the classes in turn if there are any
+    extractor: features.Extractor,
+    seed: int = 0,                      # of the latents
+    refine: dict | None = None,         # n_adv, eps of -z; None: latents as they are drawn
+    device: str | torch.device = "cpu", # of both networks
+    progress: Callable | None = None,   # called with (images done, n)
+) -> tuple[Tensor, Tensor | None]:      # features (n, F), and the classes asked for, (n,)
+    "Features of what the generator of a checkpoint makes."
+    from advlatgan.sample import load_sampler
+    (sampler, _), parts, done = load_sampler(checkpoint, seed, refine, device), [], 0
+    for x in sampler.batches(n):
+        parts.append(features.extract(extractor, x, device=device).x)
+        if progress is not None: progress(done := done + len(x), n)
+    return torch.cat(parts), sampler.labels(n)
 
 # %% ../nbs/55_evaluate.ipynb #7811ffe0
 def against(

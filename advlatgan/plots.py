@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
-           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
+           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'pair_rows',
+           'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -24,6 +25,8 @@ STYLES = {                                      # method -> colour, marker, line
     "-qua+": ("#CC79A7", "D", (0, (5, 1))),
     "-div":  ("#E69F00", "v", (0, (3, 1, 1, 1))),
     "-div+": ("#56B4E9", "P", (0, (1, 1))),
+    "msgan": ("#7F7F7F", "X", "--"),
+    "-qua+div": ("#8C510A", "*", "-"),
 }
 
 def style(method: str) -> dict:
@@ -210,3 +213,191 @@ def attack_curves(
 ) -> Figure:
     "Appendix D: the same for each attack."
     return _against_steps(records, "attack", str, "none")
+
+# %% ../nbs/70_plots.ipynb #c81fc6bc
+def _set_name(record): return record["rows"][0]["dataset"]
+
+def pair_ratios(
+    records: list[dict], # of table1_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Table 1: the ratios of all pairs of the first seed, and the mean over seeds of what mining made of them."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.6 * len(shown) + .3), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        keys = [(row["method"], row["n_adv"]) for row in r["rows"]]
+        factor = {(k["method"], k["n_adv"]): mean_std(v["of_random"])[0] for k, v in aggregate(records, ["dataset", "method", "n_adv"], ["of_random"]) if k["dataset"] == _set_name(r)}
+        logs = [np.log10(np.maximum(r["arrays"][f"{m} {n}"], 1e-4)) for m, n in keys]
+        parts = ax.violinplot(logs, positions=range(len(keys)), orientation="horizontal", showmeans=False, showmedians=True, widths=.9)
+        for body, (m, _) in zip(parts["bodies"], keys): body.set(facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=.7)
+        ticks = np.arange(np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1)
+        ax.set(yticks=range(len(keys)), yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys], xticks=ticks, xticklabels=[f"{10.**t:g}" for t in ticks])
+        ax.set_title(f"{_set_name(r)}: times the mean of random pairs: " + ", ".join(f"{factor[k]:.2f}" for k in keys), fontsize=8)
+        ax.invert_yaxis()
+    ax.set_xlabel("image distance over latent distance of a pair")
+    return fig
+
+def pair_rows(
+    records: list[dict], # of fig06_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.4 * len(shown)), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        rows = [r["arrays"][k] for k in ("Eq. 8", "as drawn", "inverse")]
+        ratio = {row["method"]: row["ratio"] for row in r["rows"]}
+        image_grid(ax, np.concatenate(rows), len(rows[0]), f"{_set_name(r)}: mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below")
+        height = rows[0].shape[2] + 2
+        ax.set_yticks([height * (i + .5) for i in range(3)], ["Eq. 8", "as drawn", "inverse"], fontsize=8)
+        ax.tick_params(length=0)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #753fac26
+_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
+
+def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _by_set(records):
+    "The records of each data set, by its name."
+    names = dict.fromkeys(map(_set_name, records))
+    return {name: [r for r in records if _set_name(r) == name] for name in names}
+
+def classes_by_method(
+    records: list[dict], # of table6_diversity
+) -> Figure:
+    "Table 6: distance, density and coverage of every class, methods side by side."
+    sets = _by_set(records)
+    fig = Figure(figsize=(10, 2.6 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 3, squeeze=False), sets.items()):
+        for ax, measure in zip(axes, (_distance(of_set[0]["rows"]), "density_k5", "coverage_k5")):
+            lines = [(k["method"], k["class"], *mean_std(v[measure])) for k, v in aggregate(of_set, ["method", "class"], [measure])]
+            methods, classes = (list(dict.fromkeys(line[i] for line in lines)) for i in (0, 1))
+            for i, method in enumerate(methods):
+                mean, std = np.array([line[2:] for line in lines if line[0] == method]).T
+                x = np.arange(len(classes)) + .16 * (i - (len(methods) - 1) / 2)
+                ax.errorbar(x, mean, np.nan_to_num(std), **{**style(method), "linestyle": ""}, elinewidth=.8, label=method, mfc="none" if method == "data" else None)
+            ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
+            ax.set(ylabel=_LABELS[measure], ylim=(0, None))
+            ax.axvline(.5, color="0.7", lw=.8)
+            if measure != "coverage_k5": ax.set_title(name if measure != "density_k5" else "", fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
+
+def quality_and_diversity(
+    records: list[dict], # of qua_and_div
+) -> Figure:
+    "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents."
+    sets = _by_set(records)
+    fig = Figure(figsize=(8, 3.2 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 2, squeeze=False), sets.items()):
+        for ax, x, y in zip(axes, ("coverage_k5", "recall"), (_distance(of_set[0]["rows"]), "precision")):
+            at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
+            for method, ((mx, sx), (my, sy)) in at.items():
+                drawn = "bare" if method == "-z" else method.removesuffix("+")
+                look = style(drawn) | dict(linestyle="", markersize=7)
+                ax.errorbar(mx, my, np.nan_to_num(sy), np.nan_to_num(sx), **look, mfc=look["color"] if drawn == method else "none", elinewidth=.8, label=method)
+                if drawn != method: ax.plot([at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=.6)
+            ax.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
+            ax.set_title(name, fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #f28f8ae7
+def _plane(ax, values, cmap, title, line=None):
+    "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
+    ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
+    if line is not None: ax.plot(*line.T, color="#D55E00", lw=1.2)
+    ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+    ax.tick_params(labelsize=6)
+    ax.set_title(title, fontsize=8)
+
+def _valleys(ax, t, gain):
+    "Grey bands where the gain is in its lowest quarter."
+    low = gain <= np.quantile(gain, .25)
+    edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
+    for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
+
+# %% ../nbs/70_plots.ipynb #498aaeef
+def _along_a_line(axes, a):
+    "Density above the digits, opinions below them, on one common axis."
+    density, digits, opinion = axes
+    t, steps, gain = a["t"], list(a["steps"]), a["density"][-1] / np.maximum(a["density"][0], 1e-9)
+    for ax in (density, opinion): _valleys(ax, t, gain)
+    for k, n in enumerate(steps):
+        look = dict(color="0", ls=":", lw=1.6) if n == 0 else dict(color="#D55E00", lw=1.6 if n == steps[-1] else .8)
+        if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], **look, label=f"{n} steps" if n else "as drawn")
+    density.set_ylabel("density of\nlatents", fontsize=8)
+    density.legend(fontsize=7, loc="upper right")
+    gap = (t[-1] - t[0]) / (len(a["digits"]) - 1)
+    for i, x in enumerate(a["digits"]):
+        digits.imshow(255 - x, cmap="gray", vmin=0, vmax=255, extent=(t[0] + (i - .48) * gap, t[0] + (i + .48) * gap, 0, 1), aspect="auto", interpolation="bilinear")
+    digits.set(yticks=[], ylim=(0, 1)); digits.set_ylabel("G(z)", fontsize=8)
+    opinion.plot(t, a["confidence"], color="#0072B2", lw=1.6, label="classifier's confidence")
+    opinion.set(ylim=(0, 1.03)); opinion.set_xlabel("position along the line, in units of z; grey: valleys", fontsize=8); opinion.set_ylabel("confidence", fontsize=8)
+    twin = opinion.twinx()
+    twin.plot(t, a["logit"], color="#009E73", ls="--", lw=1.3, label="D's logit")
+    twin.set_ylabel("logit", fontsize=8)
+    opinion.legend(handles=[*opinion.lines, *twin.lines], fontsize=7, loc="lower right")
+    for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
+    for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
+
+# %% ../nbs/70_plots.ipynb #537ade9d
+RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
+
+def _correlations(ax, arrays, last_rows):
+    "Rank correlations: small dots are lines of the first seed, a marker with a bar is mean and standard deviation over seeds."
+    for i, key in enumerate(RHO):
+        values = arrays[key]
+        ax.plot(np.full(len(values), i) + np.linspace(-.12, .12, len(values)), values, "o", ms=3, color="0.6", label=None if i else "each line, one seed")
+        mean, std = mean_std([r[key] for r in last_rows])
+        ax.errorbar(i + .3, mean, np.nan_to_num(std), marker="D", color="0", capsize=3, ms=5, ls="", label=None if i else "mean over lines (± over seeds)")
+    control = mean_std([r["rho_control"] for r in last_rows])[0]
+    ax.plot(0, control, "x", color="#D55E00", ms=7, mew=1.5, label="gain and confidence of another line")
+    ax.axhline(0, color="0", lw=.6)
+    ax.set(ylim=(-1.05, 1.05), xlim=(-.5, len(RHO) - .4), xticks=range(len(RHO)))
+    ax.set_xticklabels(RHO.values(), fontsize=7); ax.tick_params(axis="y", labelsize=7)
+    ax.set_ylabel("Spearman's ρ", fontsize=8)
+    ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
+    ax.legend(fontsize=7, loc="lower right")
+
+# %% ../nbs/70_plots.ipynb #806b0b3c
+def latent_valleys(
+    records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 5, with what its caption says counted over lines and seeds."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(11, 5.4 * len(shown)), layout="constrained")
+    for sub, r in zip(np.atleast_1d(fig.subfigures(len(shown), 1)), shown):
+        a, backbone = r["arrays"], r["params"]["backbone"]
+        last = [max(other["rows"], key=lambda row: row["steps"]) for other in records if other["params"]["backbone"] == backbone]
+        sub.suptitle(backbone, fontsize=10, fontweight="bold")
+        top, bottom = sub.subfigures(2, 1, height_ratios=[2, 3.3])
+        panels = [(m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps") for n, m in zip(a["steps"], a["maps"])]
+        panels += [(a["plane_confidence"].astype(float), "Blues", "classifier's confidence"), (a["plane_logit"].astype(float), "Greens", "D's logit")]
+        for ax, panel in zip(top.subplots(1, len(panels)), panels): _plane(ax, *panel, a["line"])
+        left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.7])
+        _along_a_line(left.subplots(3, 1, height_ratios=[1.3, .6, 1.2]), a)
+        _correlations(right.subplots(), a, last)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #e9115361
+def _picture(ax, x, below):
+    "One image (C, H, W) of bytes with a line of text under it."
+    ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    ax.set_xlabel(below, fontsize=7, labelpad=2)
+
+def progress_rows(
+    records: list[dict], # of fig04_progress; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 4: rows are latents, columns mining steps, with D's logit under each picture."
+    shown = [r for r in records if r["arrays"]]
+    rows, columns = shown[0]["arrays"]["pictures"].shape[:2]
+    fig = Figure(figsize=(.95 * columns * len(shown) + .3, 1.13 * rows + .6), layout="constrained")
+    for sub, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
+        a, p = r["arrays"], r["params"]
+        sub.suptitle(f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {p['dataset'].removeprefix('folder:')}", fontsize=9)
+        for axes, pictures, logits in zip(sub.subplots(rows, columns, squeeze=False), a["pictures"], a["logits"]):
+            for ax, x, logit in zip(axes, pictures, logits): _picture(ax, x, f"{logit:.2f}")
+        for ax, n in zip(sub.axes, a["steps"]): ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
+    fig.supylabel("latents; under each picture D's logit", fontsize=8)
+    return fig

@@ -126,7 +126,7 @@ class Experiment:
     needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, if not ours}
     table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
     figure: str = ""                                # a function of `plots`
-    reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
+    reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}; a key may list several values that it stands beside
     notes: str = ""                                 # protocol, printed under the table
     threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
     check: str = ""                                 # "module:function" of advlatgan, called before anything starts
@@ -518,12 +518,11 @@ def carry_out(
 ) -> dict[str, str]:        # folder -> error, for each wanted or needed run without a record
     "Run what is not finished."
     everything = with_needed(runs)
-    if force:
-        for run in runs: (root / run.folder / "record.json").unlink(missing_ok=True)
-    missing = [r for r in everything if not is_finished(root, r)]
+    missing = [r for r in everything if not is_finished(root, r) or force and r in runs]
     if not missing: return {}
-    for run in missing: (root / run.folder / "error.json").unlink(missing_ok=True); (root / run.folder / "record.json").unlink(missing_ok=True)
     with _locked(root) as lock, open(root / ".snakemake.log", "w") as log:
+        for run in missing: (root / run.folder / "error.json").unlink(missing_ok=True); (root / run.folder / "record.json").unlink(missing_ok=True)
+        for run in runs if force else (): shutil.rmtree(root / run.folder, ignore_errors=True)     # its checkpoints too
         command = [*COMMAND, "--workflow", str(_plan_file(root, everything, missing, jobs)), *extra]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock.fileno()])
         _watch(process, root, missing)
@@ -603,7 +602,7 @@ def markdown_table(
     lines = aggregate(records, keys, list(digits))
     total = max((len(v) for _, line in lines for v in line.values()), default=0)
     for key, line in lines:
-        ref = next((r for r in experiment.reference if all(r.get(k) == key[k] for k in keys)), {})
+        ref = next((r for r in experiment.reference if all(key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)]) for k in keys)), {})
         cells = [str(v) for v in key.values()] + [format_cell(line[v], d, total) for v, d in digits.items()] + [str(ref.get(v, "–")) for v in published]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
