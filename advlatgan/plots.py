@@ -274,7 +274,8 @@ def classes_by_method(
             for i, method in enumerate(methods):
                 mean, std = np.array([line[2:] for line in lines if line[0] == method]).T
                 x = np.arange(len(classes)) + .16 * (i - (len(methods) - 1) / 2)
-                ax.errorbar(x, mean, np.nan_to_num(std), **{**style(method), "linestyle": ""}, elinewidth=.8, label=method, mfc="none" if method == "data" else None)
+                look = style(method) | dict(linestyle="") | (dict(marker="_", markersize=8) if method == "data" else {})
+                ax.errorbar(x, mean, np.nan_to_num(std), **look, elinewidth=.8, label=method)
             ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
             ax.set(ylabel=_LABELS[measure], ylim=(0, None))
             ax.axvline(.5, color="0.7", lw=.8)
