@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 # %% auto #0
-__all__ = ['ToyMixture', 'toy_mixture', 'to_float', 'to_uint8', 'ImageBatches', 'ImageData', 'image_dataset', 'check_dataset']
+__all__ = ['ToyMixture', 'toy_mixture', 'to_float', 'to_uint8', 'ImageBatches', 'ImageData', 'image_dataset', 'check_dataset', 'check_labelled', 'short_name']
 
 # %% ../nbs/00_data.ipynb #4f763c50
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,9 @@ def _transform(x, flip, noise, generator):
     return x
 
 # %% ../nbs/02_images.ipynb #21574283
+def _check_batch(data, batch_size):
+    if not 1 <= batch_size <= len(data): raise ValueError(f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}")
+
 class ImageBatches:
     "Endless shuffled batches (x_real, y) of an `ImageData`; `state_dict()` holds all that decides what comes next."
     def __init__(self,
@@ -101,8 +104,7 @@ class ImageBatches:
         generator: torch.Generator,      # decides order, flips and noise; batches arrive on its device
         read_ahead: bool | None = None,  # gather the next batch in a thread; by default if images and generator are apart
     ):
-        if not 1 <= batch_size <= len(data):
-            raise ValueError(f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}")
+        _check_batch(data, batch_size)
         if data.x.device.type != "cpu" and data.x.device != generator.device:
             raise ValueError(f"the images are on {data.x.device}, the generator on {generator.device}: put both on one device")
         self.data, self.batch_size, self.generator = data, batch_size, generator
@@ -520,3 +522,20 @@ def check_dataset(
     "Refuse a set that is not there, is incomplete, or holds a picture that cannot be read."
     if img_size < 0: raise ValueError(f"img_size is {img_size}: expected pixels, or 0 for the images' own size")
     return image_dataset(dataset, split=split, img_size=img_size or None)
+
+# %% ../nbs/02_images.ipynb #6679f760
+def check_labelled(
+    dataset: str,              # as in `image_dataset`
+    split: str = "train",      # a part that is needed
+    real_split: str = "train", # another, or the same
+    img_size: int = 0,         # pixels; 0 keeps the size
+) -> None:
+    "Refuse a set that has no labels, besides what `check_dataset` refuses."
+    for part in dict.fromkeys((split, real_split)):
+        if check_dataset(dataset, part, img_size).y is None: raise ValueError(f"{dataset} {part} has no labels, and this is about classes: choose a labelled set")
+
+def short_name(
+    dataset: str, # as in `image_dataset`
+) -> str:         # "mnist"; of "folder:some/cifar10_jpeg", "cifar10-jpeg"
+    "What tables and figures call a set."
+    return Path(dataset.removeprefix("folder:")).name.replace("_", "-")

@@ -21,8 +21,8 @@ from . import features, metrics
 from .data import ImageData, image_dataset
 
 # %% auto #0
-__all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'evaluate', 'read_images', 'add_arguments', 'main',
-           'summary', 'write_record']
+__all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'evaluate', 'generated_features', 'against',
+           'read_images', 'add_arguments', 'main', 'summary', 'write_record']
 
 # %% ../nbs/55_evaluate.ipynb #0efbc38d
 @dataclass(frozen=True)
@@ -147,6 +147,44 @@ def _within_classes(classes, p, extractor, part, y, real, seed):
             row |= _measure(p, extractor, mine, theirs, seed)
             row.setdefault("samples", {})[p.name] = dict(fake=len(mine.x), real=None if x is None else len(x))
         except ValueError as e: raise ValueError(f"class {c}: {e}") from None
+
+# %% ../nbs/55_evaluate.ipynb #343ad6ab
+def generated_features(
+    checkpoint: str | Path,             # a file, or a folder of them
+    n: int,                             # images, of the classes in turn if there are any
+    extractor: features.Extractor,
+    seed: int = 0,                      # of the latents
+    refine: dict | None = None,         # n_adv, eps of -z; None: latents as they are drawn
+    device: str | torch.device = "cpu", # of both networks
+    progress: Callable | None = None,   # called with (images done, n)
+) -> tuple[Tensor, Tensor | None]:      # features (n, F), and the classes asked for, (n,)
+    "Features of what the generator of a checkpoint makes."
+    from advlatgan.sample import load_sampler
+    (sampler, _), parts, done = load_sampler(checkpoint, seed, refine, device), [], 0
+    for x in sampler.batches(n):
+        parts.append(features.extract(extractor, x, device=device).x)
+        if progress is not None: progress(done := done + len(x), n)
+    return torch.cat(parts), sampler.labels(n)
+
+# %% ../nbs/55_evaluate.ipynb #7811ffe0
+def against(
+    real: ImageData,                 # the reals
+    extractor: features.Extractor,
+    n: int,                          # how many of them, drawn once with seed 0
+    k_pr: int = 3,                   # neighbours of precision and recall
+    k_dc: Sequence[int] = (5,),      # of density and coverage
+    **options,                       # of `features.extract`: batch_size, device
+) -> Callable[[Tensor | Iterable[Tensor]], dict[str, float]]: # images -> fd_…, is_…, precision, recall, density_k5, coverage_k5
+    "A function that measures generated images against these reals."
+    reference = features.reference(real, extractor, n, ks=(k_pr, *k_dc), **options)
+    own = "" if extractor.distance == "fid" else extractor.distance.removeprefix("fd")
+    def measure(fake):
+        f = features.extract(extractor, fake, **options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", metrics.SampleSizeWarning)   # whoever asks for n knows n
+            return {extractor.distance: metrics.frechet_distance(reference.gaussian, f.x), f"is{own}": metrics.inception_score(f.probs).value,
+                    **metrics.manifold_metrics(reference.neighbours, f.x, k_pr, k_dc)}
+    return measure
 
 # %% ../nbs/55_evaluate.ipynb #8b2765af
 def read_images(

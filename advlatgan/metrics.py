@@ -21,7 +21,7 @@ if TYPE_CHECKING: from advlatgan.data import ToyMixture
 __all__ = ['TILE', 'mode_metrics', 'toy_metrics', 'toy_expected', 'SampleSizeWarning', 'Gaussian', 'gaussian', 'frechet_distance',
            'Estimate', 'kernel_distance', 'inception_score', 'Neighbours', 'neighbours', 'manifold_metrics',
            'precision_recall', 'density_coverage', 'expected_coverage', 'Reference', 'reference', 'all_metrics',
-           'per_class', 'dropping_classes']
+           'per_class', 'nearest_labels', 'class_table', 'dropping_classes']
 
 # %% ../nbs/50_metrics.ipynb #2cf43162
 def mode_metrics(
@@ -420,6 +420,34 @@ def per_class(
         try: out[c] = measure(real[y_real == c], fake[y_fake == c])
         except ValueError as e: raise ValueError(f"class {c}: {e}") from None
     return out
+
+# %% ../nbs/50_metrics.ipynb #fee49385
+def nearest_labels(
+    real: Tensor,   # features, (N, F)
+    y_real: Tensor, # their classes, (N,)
+    x: Tensor,      # features, (M, F)
+) -> Tensor:        # (M,)
+    "The class of the nearest real sample."
+    return torch.cat([y_real[torch.cdist(part, real).argmin(1)] for part in x.split(max(1, TILE // len(real)))])
+
+def class_table(
+    real: Reference,        # with labels; its own neighbours serve for all classes together
+    fake: Tensor,           # features, (M, F)
+    y_fake: Tensor,         # the classes they were made for, (M,)
+    classes: Sequence[str], # names of the classes
+    distance: str = "fd",   # what the Fréchet distance is called
+    k_pr: int = 3,          # neighbours of precision and recall
+    k: int = 5,             # neighbours of density and coverage
+) -> list[dict]:            # a row for all classes together ("overall"), then one for each
+    "Table 6: quality and diversity overall and within each class."
+    shown = nearest_labels(real.x, real.y, fake)
+    def row(name, r, f, asked, s):
+        found = {distance: frechet_distance(r.gaussian, f), **manifold_metrics(r.neighbours, f, k_pr, (k,))}
+        return dict({"class": name}, **found, as_asked=(s == asked).double().mean().item())
+    overall = row("overall", real, fake, y_fake, shown) | dict(rkl=mode_metrics(shown, len(classes))["rkl"])
+    fakes = torch.arange(len(fake))
+    def within(r, i): return row(classes[y_fake[i[0]]], reference(r, (k_pr, k)), fake[i], y_fake[i], shown[i])
+    return [overall, *per_class(within, real.x, real.y, fakes, y_fake).values()]
 
 # %% ../nbs/50_metrics.ipynb #7ba3653b
 def dropping_classes(

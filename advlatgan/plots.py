@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid', 'before_and_after',
-           'latent_valleys', 'progress_rows']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
+           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'pair_rows',
+           'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows']
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -24,6 +25,8 @@ STYLES = {                                      # method -> colour, marker, line
     "-qua+": ("#CC79A7", "D", (0, (5, 1))),
     "-div":  ("#E69F00", "v", (0, (3, 1, 1, 1))),
     "-div+": ("#56B4E9", "P", (0, (1, 1))),
+    "msgan": ("#7F7F7F", "X", "--"),
+    "-qua+div": ("#8C510A", "*", "-"),
 }
 
 def style(method: str) -> dict:
@@ -140,7 +143,163 @@ def before_and_after(
         axes[0].set_ylabel(f"{r['params']['backbone']}\n{r['params']['dataset'].removeprefix('folder:')}", fontsize=8)
     return fig
 
-# %% ../nbs/70_plots.ipynb #f28f8ae7
+# %% ../nbs/70_plots.ipynb #30364856
+REFINERS = {                                    # method -> colour, marker
+    "bare": ("#000000", "o"), "advlatgan-z": ("#D55E00", "s"), "dot": ("#0072B2", "^"), "dot-sample": ("#0072B2", "v"), "ddls": ("#009E73", "D"), "ddls-mala": ("#009E73", "d"),
+    "evolgan": ("#CC79A7", "P"), "drs": ("#E69F00", "<"), "mhgan": ("#E69F00", ">"), "dgflow": ("#56B4E9", "X"), "collaborative": ("0.45", "p"), "collaborative-sample": ("0.45", "*")}
+
+def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _lines(records, keys, values, **where):
+    "Means over the seeds of the rows that have these values, each with its keys."
+    return [(k, {m: mean_std(x) for m, x in v.items()}) for k, v in aggregate(records, keys, values) if all(k[a] == b for a, b in where.items())]
+
+def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
+
+def refiner_panels(
+    records: list[dict], # of table3_refiners
+) -> Figure:
+    "Top: Fréchet distance against coverage; bottom: against passes per image. Filled: at equal cost; hollow: at own settings."
+    groups = _groups(records, "dataset", "backbone")
+    fig = Figure(figsize=(max(4.6, 3.2 * len(groups)), 5.6), layout="constrained")
+    axes = fig.subplots(2, len(groups), squeeze=False)
+    for (dataset, backbone), (top, bottom) in zip(groups, axes.T):
+        mine = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        fd = _distance(next(r["rows"] for r in mine if r["rows"]))
+        for k, v in _lines(mine, ["method", "setting"], [fd, "coverage_k5", "passes"]):
+            color, marker = REFINERS[k["method"]]
+            filled = k["setting"] != "own" or k["method"] == "bare"
+            for ax, x in ((top, "coverage_k5"), (bottom, "passes")):
+                ax.errorbar(v[x][0], v[fd][0], np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1]), fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=.8, capsize=1.5,
+                            label=k["method"] if filled else None)
+        top.set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        top.set(xlabel="coverage", ylabel=fd); bottom.set(xlabel="passes per image", ylabel=fd)
+        bottom.set_xscale("symlog", linthresh=10)
+    handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #50799c48
+_LINES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", (0, (3, 1, 1, 1)))]
+
+def _against_steps(records, what, label, first):
+    "A row of panels per GAN, a line per value of `what`; `first` is the value of rows at step 0 that all lines begin with."
+    groups, panels = _groups(records, "dataset", "backbone"), ("precision", "density_k5", "coverage_k5", "recall")
+    fig = Figure(figsize=(12, 2.5 * len(groups)), layout="constrained")
+    for (dataset, backbone), axes in zip(groups, fig.subplots(len(groups), 5, squeeze=False)):
+        rows = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        fd = _distance(next(r["rows"] for r in rows if r["rows"]))
+        names = [v for v in dict.fromkeys(row[what] for r in rows for row in r["rows"]) if v != first]
+        for ax, measure in zip(axes, (fd, *panels)):
+            for name, (color, marker, line) in zip(names, _LINES):
+                found = _lines(rows, [what, "n_adv"], [measure])
+                n, mean, std = np.array([(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)], float).T
+                ax.errorbar(n, mean, np.nan_to_num(std), color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2, label=label(name))
+            ax.set(xlabel="mining steps", ylabel=measure)
+        axes[0].set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        axes[0].legend(fontsize=7)
+    return fig
+
+def sweep_curves(
+    records: list[dict], # of fig08_sweep
+) -> Figure:
+    "Fig. 8, with what it leaves out: distance, precision, density, coverage and recall against steps, for each step size."
+    return _against_steps(records, "eps", lambda eps: f"ε = {eps:g}", None)
+
+def attack_curves(
+    records: list[dict], # of appd_attacks
+) -> Figure:
+    "Appendix D: the same for each attack."
+    return _against_steps(records, "attack", str, "none")
+
+# %% ../nbs/70_plots.ipynb #c81fc6bc
+def _set_name(record): return record["rows"][0]["dataset"]
+
+def pair_ratios(
+    records: list[dict], # of table1_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Table 1: the ratios of all pairs of the first seed, and the mean over seeds of what mining made of them."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.6 * len(shown) + .3), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        keys = [(row["method"], row["n_adv"]) for row in r["rows"]]
+        factor = {(k["method"], k["n_adv"]): mean_std(v["of_random"])[0] for k, v in aggregate(records, ["dataset", "method", "n_adv"], ["of_random"]) if k["dataset"] == _set_name(r)}
+        logs = [np.log10(np.maximum(r["arrays"][f"{m} {n}"], 1e-4)) for m, n in keys]
+        parts = ax.violinplot(logs, positions=range(len(keys)), orientation="horizontal", showmeans=False, showmedians=True, widths=.9)
+        for body, (m, _) in zip(parts["bodies"], keys): body.set(facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=.7)
+        ticks = np.arange(np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1)
+        ax.set(yticks=range(len(keys)), yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys], xticks=ticks, xticklabels=[f"{10.**t:g}" for t in ticks])
+        ax.set_title(f"{_set_name(r)}: times the mean of random pairs: " + ", ".join(f"{factor[k]:.2f}" for k in keys), fontsize=8)
+        ax.invert_yaxis()
+    ax.set_xlabel("image distance over latent distance of a pair")
+    return fig
+
+def pair_rows(
+    records: list[dict], # of fig06_pairs; those of the first seed with their arrays
+) -> Figure:
+    "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
+    shown = [r for r in records if r["arrays"]]
+    fig = Figure(figsize=(7, 2.4 * len(shown)), layout="constrained")
+    for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
+        rows = [r["arrays"][k] for k in ("Eq. 8", "as drawn", "inverse")]
+        ratio = {row["method"]: row["ratio"] for row in r["rows"]}
+        image_grid(ax, np.concatenate(rows), len(rows[0]), f"{_set_name(r)}: mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below")
+        height = rows[0].shape[2] + 2
+        ax.set_yticks([height * (i + .5) for i in range(3)], ["Eq. 8", "as drawn", "inverse"], fontsize=8)
+        ax.tick_params(length=0)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #753fac26
+_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
+
+def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _by_set(records):
+    "The records of each data set, by its name."
+    names = dict.fromkeys(map(_set_name, records))
+    return {name: [r for r in records if _set_name(r) == name] for name in names}
+
+def classes_by_method(
+    records: list[dict], # of table6_diversity
+) -> Figure:
+    "Table 6: distance, density and coverage of every class, methods side by side."
+    sets = _by_set(records)
+    fig = Figure(figsize=(10, 2.6 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 3, squeeze=False), sets.items()):
+        for ax, measure in zip(axes, (_distance(of_set[0]["rows"]), "density_k5", "coverage_k5")):
+            lines = [(k["method"], k["class"], *mean_std(v[measure])) for k, v in aggregate(of_set, ["method", "class"], [measure])]
+            methods, classes = (list(dict.fromkeys(line[i] for line in lines)) for i in (0, 1))
+            for i, method in enumerate(methods):
+                mean, std = np.array([line[2:] for line in lines if line[0] == method]).T
+                x = np.arange(len(classes)) + .16 * (i - (len(methods) - 1) / 2)
+                ax.errorbar(x, mean, np.nan_to_num(std), **{**style(method), "linestyle": ""}, elinewidth=.8, label=method, mfc="none" if method == "data" else None)
+            ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
+            ax.set(ylabel=_LABELS[measure], ylim=(0, None))
+            ax.axvline(.5, color="0.7", lw=.8)
+            if measure != "coverage_k5": ax.set_title(name if measure != "density_k5" else "", fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
+
+def quality_and_diversity(
+    records: list[dict], # of qua_and_div
+) -> Figure:
+    "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents."
+    sets = _by_set(records)
+    fig = Figure(figsize=(8, 3.2 * len(sets)), layout="constrained")
+    for axes, (name, of_set) in zip(fig.subplots(len(sets), 2, squeeze=False), sets.items()):
+        for ax, x, y in zip(axes, ("coverage_k5", "recall"), (_distance(of_set[0]["rows"]), "precision")):
+            at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
+            for method, ((mx, sx), (my, sy)) in at.items():
+                drawn = "bare" if method == "-z" else method.removesuffix("+")
+                look = style(drawn) | dict(linestyle="", markersize=7)
+                ax.errorbar(mx, my, np.nan_to_num(sy), np.nan_to_num(sx), **look, mfc=look["color"] if drawn == method else "none", elinewidth=.8, label=method)
+                if drawn != method: ax.plot([at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=.6)
+            ax.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
+            ax.set_title(name, fontsize=8)
+    axes[-1].legend(fontsize=7)
+    return fig
+
+# %% ../nbs/70_plots.ipynb #157c702b
 def _plane(ax, values, cmap, title, line=None):
     "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
     ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
@@ -155,7 +314,7 @@ def _valleys(ax, t, gain):
     edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
     for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
 
-# %% ../nbs/70_plots.ipynb #498aaeef
+# %% ../nbs/70_plots.ipynb #e2beb468
 def _along_a_line(axes, a):
     "Density above the digits, opinions below them, on one common axis."
     density, digits, opinion = axes
@@ -179,7 +338,7 @@ def _along_a_line(axes, a):
     for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
     for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
-# %% ../nbs/70_plots.ipynb #537ade9d
+# %% ../nbs/70_plots.ipynb #9e8a360d
 RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
 
 def _correlations(ax, arrays, last_rows):
@@ -198,7 +357,7 @@ def _correlations(ax, arrays, last_rows):
     ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
     ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(.5, -.18), frameon=False)
 
-# %% ../nbs/70_plots.ipynb #806b0b3c
+# %% ../nbs/70_plots.ipynb #7774b220
 def latent_valleys(
     records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
 ) -> Figure:
@@ -218,7 +377,7 @@ def latent_valleys(
         _correlations(right.subplots(), a, last)
     return fig
 
-# %% ../nbs/70_plots.ipynb #e9115361
+# %% ../nbs/70_plots.ipynb #f52e8b91
 def _picture(ax, x, below):
     "One image (C, H, W) of bytes with a line of text under it."
     ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -26,8 +26,8 @@ from .training import PRECISIONS, autocast, resolve_precision
 
 # %% auto #0
 __all__ = ['METHODS', 'ATTACKS', 'Cost', 'Refined', 'Method', 'advlatgan_z', 'settings', 'batch_size_within', 'refine', 'dot',
-           'ddls', 'evolgan', 'drs', 'mhgan', 'dgflow', 'collaborative', 'steps_within', 'Calibrated', 'calibration_z',
-           'calibrate']
+           'ddls', 'evolgan', 'drs', 'mhgan', 'dgflow', 'collaborative', 'passes', 'steps_within', 'Calibrated',
+           'calibration_z', 'calibrate']
 
 # %% ../nbs/60_refiners.ipynb #4d0dd9cb
 _BLOCK = 64 # latents that share a generator
@@ -175,9 +175,8 @@ def advlatgan_z(
 ) -> Callable:
     "AdvLatGAN-z (Li et al. 2022), Eq. 6."
     def run(batch):
-        far = n_adv * eps if radius is None else radius
-        anywhere = lambda z: z + far * (2 * batch.noise.uniform(each=True) - 1)
-        own = dict(decay=decay) if attack == "mifgsm" else dict(start=anywhere) if attack == "pgd" else {}
+        ball = n_adv * eps if radius is None else radius
+        own = dict(mifgsm=dict(decay=decay), pgd=dict(start=lambda z: z + ball * (2 * batch.noise.uniform(each=True) - 1))).get(attack, {})
         return ATTACKS[attack](lambda z: FORMS[form](batch.d(z)), batch.z, n_adv, eps, radius, batch.step, **own)
     return run
 
@@ -544,16 +543,23 @@ def collaborative(
     return run
 
 # %% ../nbs/60_refiners.ipynb #a79ed20f
+def passes(
+    method: str,    # a name of METHODS
+    n_adv: int,     # steps
+    **options,      # of the method
+) -> int:           # forward and backward passes per latent, constants for the whole set not counted
+    "What so many steps cost; for `drs`, which may need fewer, at most."
+    return METHODS[method].step * n_adv + METHODS[method].extra(settings(method, n_adv=n_adv, **options))
+
 def steps_within(
     method: str,    # a name of METHODS
-    passes: int,    # forward and backward passes per latent
+    budget: int,    # forward and backward passes per latent
     **options,      # of the method
 ) -> int:           # n_adv
-    "The most steps that a number of passes allows; for `drs`, which may need fewer, a bound."
-    asked = settings(method, **options)
-    n_adv = (passes - METHODS[method].extra(asked)) // METHODS[method].step
-    if n_adv < 1: raise ValueError(f"{passes} passes are too few for {method}: a step takes {METHODS[method].step}, and {METHODS[method].extra(asked)} come on top")
-    return n_adv
+    "The most steps that a number of passes allows."
+    first = passes(method, 1, **options)
+    if budget < first: raise ValueError(f"{budget} passes are too few for {method}: its first step takes {first}")
+    return 1 + (budget - first) // METHODS[method].step
 
 # %% ../nbs/60_refiners.ipynb #8f3b0412
 class Calibrated(nn.Module):

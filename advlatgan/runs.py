@@ -126,7 +126,7 @@ class Experiment:
     needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, if not ours}
     table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
     figure: str = ""                                # a function of `plots`
-    reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}
+    reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}; a key may list several values that it stands beside
     notes: str = ""                                 # protocol, printed under the table
     threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
     check: str = ""                                 # "module:function" of advlatgan, called before anything starts
@@ -603,7 +603,7 @@ def markdown_table(
     lines = aggregate(records, keys, list(digits))
     total = max((len(v) for _, line in lines for v in line.values()), default=0)
     for key, line in lines:
-        ref = next((r for r in experiment.reference if all(r.get(k) == key[k] for k in keys)), {})
+        ref = next((r for r in experiment.reference if all(key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)]) for k in keys)), {})
         cells = [str(v) for v in key.values()] + [format_cell(line[v], d, total) for v, d in digits.items()] + [str(ref.get(v, "–")) for v in published]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
