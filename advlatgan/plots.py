@@ -299,7 +299,7 @@ def quality_and_diversity(
     axes[-1].legend(fontsize=7)
     return fig
 
-# %% ../nbs/70_plots.ipynb #157c702b
+# %% ../nbs/70_plots.ipynb #f28f8ae7
 def _plane(ax, values, cmap, title, line=None):
     "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
     ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
@@ -314,7 +314,7 @@ def _valleys(ax, t, gain):
     edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
     for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
 
-# %% ../nbs/70_plots.ipynb #e2beb468
+# %% ../nbs/70_plots.ipynb #498aaeef
 def _along_a_line(axes, a):
     "Density above the digits, opinions below them, on one common axis."
     density, digits, opinion = axes
@@ -338,7 +338,7 @@ def _along_a_line(axes, a):
     for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
     for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
-# %% ../nbs/70_plots.ipynb #9e8a360d
+# %% ../nbs/70_plots.ipynb #537ade9d
 RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
 
 def _correlations(ax, arrays, last_rows):
@@ -357,7 +357,7 @@ def _correlations(ax, arrays, last_rows):
     ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
     ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(.5, -.18), frameon=False)
 
-# %% ../nbs/70_plots.ipynb #7774b220
+# %% ../nbs/70_plots.ipynb #806b0b3c
 def latent_valleys(
     records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
 ) -> Figure:
@@ -377,7 +377,7 @@ def latent_valleys(
         _correlations(right.subplots(), a, last)
     return fig
 
-# %% ../nbs/70_plots.ipynb #f52e8b91
+# %% ../nbs/70_plots.ipynb #e9115361
 def _picture(ax, x, below):
     "One image (C, H, W) of bytes with a line of text under it."
     ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
