@@ -327,17 +327,17 @@ def _along_a_line(axes, a):
         look = dict(color="0", ls=":", lw=1.6) if n == 0 else dict(color="#D55E00", lw=1.6 if n == steps[-1] else .8)
         if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], **look, label=f"{n} steps" if n else "as drawn")
     density.set_ylabel("density of\nlatents", fontsize=8)
-    density.legend(fontsize=7, loc="upper right")
+    density.legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=3, frameon=False)
     gap = (t[-1] - t[0]) / (len(a["digits"]) - 1)
     for i, x in enumerate(a["digits"]):
         digits.imshow(255 - x, cmap="gray", vmin=0, vmax=255, extent=(t[0] + (i - .48) * gap, t[0] + (i + .48) * gap, 0, 1), aspect="auto", interpolation="bilinear")
     digits.set(yticks=[], ylim=(0, 1)); digits.set_ylabel("G(z)", fontsize=8)
     opinion.plot(t, a["confidence"], color="#0072B2", lw=1.6, label="classifier's confidence")
-    opinion.set(ylim=(0, 1.03)); opinion.set_xlabel("position along the line, in units of z; grey: valleys", fontsize=8); opinion.set_ylabel("confidence", fontsize=8)
+    opinion.set(ylim=(0, 1.03)); opinion.set_xlabel("position along the orange line, in units of z; grey: valleys, where the gain is least", fontsize=8); opinion.set_ylabel("confidence", fontsize=8)
     twin = opinion.twinx()
     twin.plot(t, a["logit"], color="#009E73", ls="--", lw=1.3, label="D's logit")
     twin.set_ylabel("logit", fontsize=8)
-    opinion.legend(handles=[*opinion.lines, *twin.lines], fontsize=7, loc="lower right")
+    opinion.legend(handles=[*opinion.lines, *twin.lines], fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=2, frameon=False)
     for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
     for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
@@ -358,7 +358,7 @@ def _correlations(ax, arrays, last_rows):
     ax.set_xticklabels(RHO.values(), fontsize=7); ax.tick_params(axis="y", labelsize=7)
     ax.set_ylabel("Spearman's ρ", fontsize=8)
     ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
-    ax.legend(fontsize=7, loc="lower right")
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(.5, -.18), frameon=False)
 
 # %% ../nbs/70_plots.ipynb #806b0b3c
 def latent_valleys(
