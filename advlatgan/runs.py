@@ -518,12 +518,11 @@ def carry_out(
 ) -> dict[str, str]:        # folder -> error, for each wanted or needed run without a record
     "Run what is not finished."
     everything = with_needed(runs)
-    if force:
-        for run in runs: (root / run.folder / "record.json").unlink(missing_ok=True)
-    missing = [r for r in everything if not is_finished(root, r)]
+    missing = [r for r in everything if not is_finished(root, r) or force and r in runs]
     if not missing: return {}
-    for run in missing: (root / run.folder / "error.json").unlink(missing_ok=True); (root / run.folder / "record.json").unlink(missing_ok=True)
     with _locked(root) as lock, open(root / ".snakemake.log", "w") as log:
+        for run in missing: (root / run.folder / "error.json").unlink(missing_ok=True); (root / run.folder / "record.json").unlink(missing_ok=True)
+        for run in runs if force else (): shutil.rmtree(root / run.folder, ignore_errors=True)     # its checkpoints too
         command = [*COMMAND, "--workflow", str(_plan_file(root, everything, missing, jobs)), *extra]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock.fileno()])
         _watch(process, root, missing)

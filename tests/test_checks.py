@@ -1,8 +1,10 @@
 """What is refused before anything starts: status 2, one line that names the thing, and no kernel, no folder."""
+import re
+
 import pytest
 from PIL import Image
 
-from advlatgan import runs
+from advlatgan import checks, data, features, runs
 from conftest import ROOT
 
 
@@ -20,10 +22,11 @@ def refused(monkeypatch, tmp_path, capsys):
     return call
 
 
-def pictures(folder, n=4, mode="RGB", size=(28, 28), classes=2):
-    for i in range(n):
-        (folder / f"class {i % classes}").mkdir(parents=True, exist_ok=True)
-        Image.new(mode, size, 20 * i if mode == "L" else (20 * i, 0, 0)).save(folder / f"class {i % classes}" / f"{i}.png")
+def pictures(folder, n=4, mode="RGB", size=(28, 28), classes=2, first=0):
+    for i in range(first, first + n):
+        place = folder / f"class {i % classes}" if classes else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.new(mode, size, 20 * i if mode == "L" else (20 * i, 0, 0)).save(place / f"{i}.png")
     return folder
 
 
@@ -44,6 +47,59 @@ def test_a_picture_that_cannot_be_read(refused, tmp_path):
     assert refused("bench_metrics", "-p", "dataset=folder:torn").startswith("bench_metrics: folder:torn: cannot read class 1/1.png: ")
     (folder / "class 1/1.png").write_bytes(b"words")
     assert refused("bench_metrics", "-p", "dataset=folder:torn") == "bench_metrics: folder:torn: cannot read class 1/1.png: no picture"
+
+
+WRONG = {                                                       # arguments of `advlatgan run train_images -p` -> what the answer says
+    "dataset=minst": "unknown image set 'minst': did you mean 'mnist'?",
+    "dataset=mnist": "mnist is not there: looked for",
+    "dataset=folder:torn": "folder:torn: cannot read class 1/1.png: no picture",
+    "dataset=folder:sizes": "pictures of different sizes: class 0/0.png (28 × 28), class 1/9.png (32 × 28): pass img_size",
+    "dataset=folder:channels": "pictures of different channels: class 0/0.png (3 channels), class 1/9.png (1 channels): pass img_size",
+    "dataset=folder:wide": "folder:wide has pictures of 40 × 28: the networks make square ones, set img_size, for example 40",
+    "img_size=30": "img_size is 30: expected a multiple of 4 from 16",
+    "dataset=folder:small batch_size=13": "batch_size is 13: folder:small has 12 images, choose 1 to 12",
+    "dataset=folder:few batch_size=2": "folder:few all has 4 images: to measure against it takes 6 or more",
+    "dataset=folder:flat backbone=cgan batch_size=2": "folder:flat has no labels",
+    "dataset=folder:split batch_size=2 real_split=test": "folder:split test has pictures of (3, 32, 32), train of (3, 28, 28)",
+    "split=test": "mnist5k has no split 'test'",
+    "real_split=test": "mnist5k has no split 'test'",
+    "backbone=sngn": "did you mean 'sngan'?",
+    "method=qau": "did you mean 'qua'?",
+    "n_dis=0": "parameter 'n_dis' is 0: expected >= 1",
+    "batch_size=0": "parameter 'batch_size' is 0: expected >= 1",
+    "eps=-0.1": "parameter 'eps' is -0.1: expected >= 0",
+    "n_adv=-1": "parameter 'n_adv' is -1: expected >= 0",
+    "method=div pair_sigma=0": "sigma is 0 and offset is 0",
+    "device=cuda:99": "device is 'cuda:99': there are",
+    "device=tpu": "device is 'tpu': expected auto, cpu, cuda",
+}
+
+
+@pytest.mark.parametrize("call", WRONG)
+def test_a_training_on_images_that_cannot_be(refused, tmp_path, call):
+    if "torn" in call: (pictures(tmp_path / "torn") / "class 1/1.png").write_bytes(b"words")
+    for name, extra in (("sizes", dict(size=(32, 28))), ("channels", dict(mode="L"))):
+        if name in call: pictures(tmp_path / name, 9); pictures(tmp_path / name, 1, first=9, **extra)
+    for name, options in dict(wide=dict(size=(40, 28)), small=dict(n=12), few={}, flat=dict(classes=0)).items():
+        if name in call: pictures(tmp_path / name, **options)
+    if "folder:split" in call: pictures(tmp_path / "split/train"); pictures(tmp_path / "split/test", size=(32, 32))
+    assert WRONG[call] in refused("train_images", "-p", *call.split())
+
+
+def test_no_room_on_the_device(refused, monkeypatch):
+    "Both numbers are said."
+    line = refused("train_images", "-p", "device=cpu", "width=64", "batch_size=5000")
+    assert re.search(r"sngan of width 64.0 with batches of 5000 needs [\d,]{15,} bytes or more on cpu, where [\d,]+ are free: take a smaller width or batch_size$", line)
+    monkeypatch.setattr(data, "_free_bytes", lambda device: 1000)
+    assert "where 1,000 are free" in refused("train_images", "-p", "device=cpu")
+
+
+def test_an_extractor_that_is_not_there(refused, monkeypatch):
+    "Found before the training, not after it."
+    def gone(name): raise FileNotFoundError(f"{name} is nowhere:\nget it")
+    monkeypatch.setattr(features, "load_extractor", gone)
+    checks._extractor_there.cache_clear()
+    assert refused("train_images", "-p", "extractor=inception") == "train_images: inception is nowhere: get it"
 
 
 def test_one_wrong_value_of_a_sweep_stops_all(refused):

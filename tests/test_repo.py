@@ -110,7 +110,7 @@ def test_wheel_works_outside_the_tree(copy, tmp_path_factory):
     subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", elsewhere, copy], check=True, capture_output=True)
     [wheel] = elsewhere.glob("*.whl")
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", elsewhere / "site", wheel], check=True, capture_output=True)
-    code = ("import advlatgan, torch; from advlatgan import backbones, checkpoints, data, evaluate, features, losses, metrics, mining, nets, plots, refiners, runs, sample, training, watch\n"
+    code = ("import advlatgan, torch; from advlatgan import backbones, checkpoints, checks, data, evaluate, features, losses, metrics, mining, nets, plots, refiners, runs, sample, training, watch\n"
             "assert 'elsewhere' in advlatgan.__file__\n"
             "assert features.load_extractor('mnistcnn').identity['sha256']\n"
             "G, D = nets.ToyG(), nets.ToyD(); z = torch.randn(4, 2)\n"
