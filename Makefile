@@ -31,7 +31,7 @@ lab: $(VENV)/.installed ## open JupyterLab on the notebooks
 notebooks: $(VENV)/.installed ## for developers: export the package, rerun the notebooks that keep outputs, clean all, write README.md
 	$(BIN)/nbdev_export
 	$(BIN)/jupyter nbconvert --clear-output --inplace nbs/[0-9]*.ipynb
-	cd nbs && TQDM_DISABLE=1 ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(addsuffix .ipynb,$(SHOWN))
+	cd nbs && TQDM_DISABLE=1 ADVLATGAN_DATA=$${ADVLATGAN_DATA:-$(CURDIR)/data} ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(addsuffix .ipynb,$(SHOWN))
 	$(BIN)/nbdev_clean
 	$(BIN)/python nbs/readme.py
 
