@@ -521,7 +521,7 @@ def carry_out(
     missing = [r for r in everything if not is_finished(root, r) or force and r in runs]
     if not missing: return {}
     with _locked(root) as lock, open(root / ".snakemake.log", "w") as log:
-        for run in missing: (root / run.folder / "error.json").unlink(missing_ok=True); (root / run.folder / "record.json").unlink(missing_ok=True)
+        for path in [root / run.folder / f"{name}.json" for run in missing for name in ("error", "progress", "record")]: path.unlink(missing_ok=True)
         for run in runs if force else (): shutil.rmtree(root / run.folder, ignore_errors=True)     # its checkpoints too
         command = [*COMMAND, "--workflow", str(_plan_file(root, everything, missing, jobs)), *extra]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock.fileno()])
