@@ -256,18 +256,18 @@ _LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréch
 
 def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
 
-def _by_set(records):
-    "The records of each data set, by its name."
+def _by_set(records, columns, size):
+    "A figure with a row of `columns` panels, `size` inches in all, for each data set; and for each row its panels, the set's name and its records."
     names = dict.fromkeys(map(_set_name, records))
-    return {name: [r for r in records if _set_name(r) == name] for name in names}
+    fig = Figure(figsize=(size[0], size[1] * len(names)), layout="constrained")
+    return fig, [(axes, name, [r for r in records if _set_name(r) == name]) for axes, name in zip(fig.subplots(len(names), columns, squeeze=False), names)]
 
 def classes_by_method(
     records: list[dict], # of table6_diversity
 ) -> Figure:
     "Table 6: distance, density and coverage of every class, methods side by side."
-    sets = _by_set(records)
-    fig = Figure(figsize=(10, 2.6 * len(sets)), layout="constrained")
-    for axes, (name, of_set) in zip(fig.subplots(len(sets), 3, squeeze=False), sets.items()):
+    fig, rows = _by_set(records, 3, (10, 2.8))
+    for axes, name, of_set in rows:
         for ax, measure in zip(axes, (_distance(of_set[0]["rows"]), "density_k5", "coverage_k5")):
             lines = [(k["method"], k["class"], *mean_std(v[measure])) for k, v in aggregate(of_set, ["method", "class"], [measure])]
             methods, classes = (list(dict.fromkeys(line[i] for line in lines)) for i in (0, 1))
@@ -279,17 +279,16 @@ def classes_by_method(
             ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
             ax.set(ylabel=_LABELS[measure], ylim=(0, None))
             ax.axvline(.5, color="0.7", lw=.8)
-            if measure != "coverage_k5": ax.set_title(name if measure != "density_k5" else "", fontsize=8)
-    axes[-1].legend(fontsize=7)
+        axes[0].set_title(name, fontsize=8)
+        axes[1].legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=len(methods), frameon=False)
     return fig
 
 def quality_and_diversity(
     records: list[dict], # of qua_and_div
 ) -> Figure:
     "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents."
-    sets = _by_set(records)
-    fig = Figure(figsize=(8, 3.2 * len(sets)), layout="constrained")
-    for axes, (name, of_set) in zip(fig.subplots(len(sets), 2, squeeze=False), sets.items()):
+    fig, rows = _by_set(records, 2, (8, 3.2))
+    for axes, name, of_set in rows:
         for ax, x, y in zip(axes, ("coverage_k5", "recall"), (_distance(of_set[0]["rows"]), "precision")):
             at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
             for method, ((mx, sx), (my, sy)) in at.items():

@@ -183,7 +183,7 @@ class _Graphed:
     def __init__(self, step, warmup=3): self.step, self.left, self.graph, self.given, self.loss = step, warmup, None, None, None
 
     def __call__(self, *given):
-        if self.step is not None and self.left is None: return self.step(*given)         # not recordable
+        if self.left is None: return self.step(*given)                                   # not recordable
         if self.graph is None and self.left > 0: self.left -= 1; return self._aside(given)
         if self.graph is None and not self._record(given): return self.step(*given)
         for place, new in zip(self.given, given):
