@@ -27,7 +27,7 @@ from .runs import write_json
 
 # %% auto #0
 __all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'add_refine_arguments', 'refine_options',
-           'main']
+           'find_device', 'main']
 
 # %% ../nbs/44_sample.ipynb #ec6e9074
 @dataclass(frozen=True, eq=False)
@@ -159,8 +159,11 @@ def refine_options(args) -> dict | None: # for `refiners.refine`
     return refiners.settings(**given) if args.refine else None
 
 # %% ../nbs/44_sample.ipynb #86106c5f
-def _device(name):
-    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+def find_device(
+    name: str | None = None, # "cpu", "cuda", "cuda:1", …; "auto" or None: cuda if there is one
+) -> torch.device:
+    "The device of that name, or one line that it is not here."
+    if name in (None, "auto"): name = "cuda" if torch.cuda.is_available() else "cpu"
     try: return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError): raise ValueError(f"--device {name}: there is no such device here") from None
 
@@ -178,7 +181,7 @@ def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 f
         if args.n < 1: raise ValueError(f"--n is {args.n}: expected 1 or more")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            sampler, description = load_sampler(args.checkpoint, args.seed, refine_options(args), _device(args.device), args.batch_size)
+            sampler, description = load_sampler(args.checkpoint, args.seed, refine_options(args), find_device(args.device), args.batch_size)
             sampler(1)                                                      # whatever is wrong shows before anything is written
             _empty_folder(args.out)
             write_samples(sampler, description, args.n, args.out, lambda it: tqdm(it, "sample", -(-args.n // args.batch_size), unit="batch", leave=False, disable=None))
