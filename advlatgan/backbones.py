@@ -42,9 +42,11 @@ class Backbone:
         return dict(arch=self.arch, img_size=data.x.shape[-1], img_channels=data.x.shape[1], z_dim=z_dim, width=width, num_classes=data.num_classes if self.conditional else 0)
 
     def config(self,
-        **settings, # what differs: total_steps, batch_size, seed, …
+        lr: float = 0., # Adam's step size, for both networks; 0: the paper's
+        **settings,     # what differs: total_steps, batch_size, seed, …
     ) -> TrainConfig:
-        return TrainConfig(**(dict(loss=self.loss, betas=self.betas) | self.settings | settings))
+        rates = dict(lr_G=lr, lr_D=lr) if lr else {}
+        return TrainConfig(**(dict(loss=self.loss, betas=self.betas) | rates | self.settings | settings))
 
     def hooks(self) -> dict[str, Callable | None]: return dict(penalty=self.penalty, constrain=self.constrain)
 

@@ -93,13 +93,13 @@ def _described(dataset, split, img_size):
 @functools.lru_cache
 def _extractor_there(name): features.load_extractor(name)
 
-def _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset):
+def _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, pair_reduction):
     "What a method consists of."
     parts = method.split("+")
     for part in parts:
         if part not in (known := ("bare", "qua", "msgan", "div")): raise ValueError(f"unknown method {part!r}: {nearest(part, known)}")
     if "msgan" in parts: training.msgan(pair_weight, pair_form, d_sees)
-    if "div" in parts: training.div(pair_weight, pair_form, d_sees, pair_sigma, offset=pair_offset)
+    if "div" in parts: training.div(pair_weight, pair_form, d_sees, pair_sigma, offset=pair_offset, reduction=pair_reduction)
     return parts
 
 # %% ../nbs/48_checks.ipynb #4640397a
@@ -107,13 +107,13 @@ def check_images(
     dataset: str, backbone: str, split: str = "train", real_split: str = "", img_size: int = 0,
     method: str = "bare", width: float = 1., z_dim: int = 100, n_dis: int = 1, batch_size: int = 128, batch_size_G: int = 0, ema: float = 0.,
     n_adv: int = 1, eps: float = 0., pair_weight: float = 1., pair_form: str = "inverse", pair_sigma: float = .08, pair_n_adv: int = 3, pair_eps: float = .004,
-    pair_offset: float = 0., d_sees: str = "ordinary", precision: str = "auto", device: str = "auto", extractor: str = "",
+    pair_offset: float = 0., pair_reduction: str = "sample", d_sees: str = "ordinary", fresh_z: bool = True, lr: float = 0., precision: str = "auto", device: str = "auto", extractor: str = "",
 ) -> None:
     "Refuse a run of `train_images`, whose parameters these are, that could not come to its end; `real_split` and `extractor` may be left out."
     chosen = backbones.backbone(backbone)
-    parts = _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset)
+    parts = _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, pair_reduction)
     for steps, size in ((n_adv, eps), (pair_n_adv, pair_eps)): _check(torch.empty(0), steps, size, None)
-    config = chosen.config(n_dis=n_dis, batch_size=batch_size, batch_size_G=batch_size_G or None, z_dim=z_dim, ema=ema)
+    config = chosen.config(n_dis=n_dis, batch_size=batch_size, batch_size_G=batch_size_G or None, z_dim=z_dim, fresh_z=fresh_z, ema=ema, lr=lr)
     place = _device(device)
     images = _described(dataset, split, img_size)
     data._check_batch(images, batch_size)

@@ -181,11 +181,21 @@ class Run:
 
 # %% ../nbs/80_runs.ipynb #801f94a3
 def _settings(experiment, preset, overrides):
-    "The settings that a preset lists; of several, those that an override names."
+    "The settings that a preset lists, overridden; of several, those that have a value that is asked for, with the values of theirs."
     if preset not in experiment.presets: raise CallError(f"{experiment.name} has no preset {preset!r}: {nearest(preset, experiment.presets)}")
     listed = experiment.presets[preset]
-    if not isinstance(listed, list): return [listed]
-    return [s for s in listed if all(str(s[k]) == str(v) for k, v in overrides.items() if k in s)] or listed
+    if not isinstance(listed, list): return [{**listed, **overrides}]
+    for name, asked in overrides.items():
+        fit = [] if _is_list(experiment, name) else [{**s, name: kept} for s in listed if (kept := _kept(s.get(name, asked), asked)) not in ([], None)]
+        listed = fit or [{**s, name: asked} for s in listed]
+    return listed
+
+def _is_list(experiment, name): return name in experiment.params and experiment.params[name].type.startswith("list[")
+
+def _kept(own, asked):
+    "What of the value or values asked for is among a setting's own."
+    own = {str(v) for v in own} if isinstance(own, list) else {str(own)}
+    return [v for v in asked if str(v) in own] if isinstance(asked, list) else asked if str(asked) in own else None
 
 def _combinations(experiment, wanted):
     "Every combination of the values wanted, each a dict of all parameters, checked."
@@ -208,12 +218,12 @@ def resolve(
     seeds: list[int] | None = None,          # default: the preset's, else [0]
 ) -> list[dict]:                             # one dict of all parameters per combination and seed
     "Every combination of parameters that a call asks for, checked."
-    def several(name, v): return isinstance(v, str) and "," in v and name in experiment.params and not experiment.params[name].type.startswith("list[")
+    def several(name, v): return isinstance(v, str) and "," in v and name in experiment.params and not _is_list(experiment, name)
     given = {name: v.split(",") if several(name, v) else v for name, v in (overrides or {}).items()}
     found = []
     for settings in _settings(experiment, preset, given):
-        wanted = {**settings, **given}
-        own_seeds = wanted.pop("seeds", [0])
+        own_seeds = settings.get("seeds", [0])
+        wanted = {name: v for name, v in settings.items() if name != "seeds"}
         found += [c for c in _combinations(experiment, {**wanted, "seed": own_seeds if seeds is None else seeds}) if c not in found]
     return found
 
