@@ -156,6 +156,11 @@ def _lines(records, keys, values, **where):
 
 def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
 
+def _legend_below(fig):
+    "One legend for all panels, off the points."
+    handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+
 def refiner_panels(
     records: list[dict], # of table3_refiners
 ) -> Figure:
@@ -177,8 +182,7 @@ def refiner_panels(
         bottom.set_xscale("symlog", linthresh=10)
         ticks = [t for t in (0, 10, 40, 100, 640) if t <= 1.1 * max(row["passes"] for r in mine for row in r["rows"])]
         bottom.set_xticks(ticks, map(str, ticks)); bottom.minorticks_off()
-    handles = {label: h for ax in axes[0] for h, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+    _legend_below(fig)
     return fig
 
 # %% ../nbs/70_plots.ipynb #50799c48
@@ -199,7 +203,7 @@ def _against_steps(records, what, label, first):
                 ax.errorbar(n, mean, np.nan_to_num(std), color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2, label=label(name))
             ax.set(xlabel="mining steps", ylabel=measure)
         axes[0].set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
-        axes[0].legend(fontsize=7)
+    _legend_below(fig)
     return fig
 
 def sweep_curves(
