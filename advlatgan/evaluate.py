@@ -226,7 +226,7 @@ def add_arguments(parser) -> None:
     add("--img-size", type=int, metavar="PIXELS", help="resize both sets; default: as they are")
     add("--root", metavar="DIR", help="data root (default: $ADVLATGAN_DATA, else data)")
     add("--record", type=Path, metavar="FILE", help="where the record is written as JSON (default: FOLDER's name + .evaluation.json, beside it)")
-    add("--batch-size", type=int, default=64, help="images in the network at once (default: %(default)s)")
+    add("--batch-size", type=int, help="images in a network at once (default: 64; 8 in the extractor on a CPU)")
     add("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
     add("--bf16", action="store_true", help="run the extractor in bfloat16; recorded, since it moves the numbers a little")
     add("--seed", type=int, default=0, help="of subsets and splits (default: %(default)s)")
@@ -244,9 +244,9 @@ def _generated(args, device):
         return read_images(args.images, args.root, args.img_size), {}
     from tqdm import tqdm
     from advlatgan.sample import load_sampler, refine_options
-    n = 10_000 if args.n is None else args.n
-    sampler, origin = load_sampler(args.images, args.seed, refine_options(args), device, args.batch_size)
-    x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // args.batch_size), leave=False, disable=None)])
+    n, batch_size = 10_000 if args.n is None else args.n, args.batch_size or 64
+    sampler, origin = load_sampler(args.images, args.seed, refine_options(args), device, batch_size)
+    x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // batch_size), leave=False, disable=None)])
     return ImageData(Path(origin["checkpoint"]).stem, x, sampler.labels(n), tuple(origin["about"].get("classes", ())), "generated"), dict(generator=origin)
 
 # %% ../nbs/55_evaluate.ipynb #eaa08361

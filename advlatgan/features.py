@@ -83,13 +83,14 @@ def batches(
 def extract(
     extractor: Extractor,
     images: Tensor | Sequence | Iterable, # uint8 (N, C, H, W), or float in [-1, 1]; or an iterable of batches of them
-    batch_size: int = 64,                 # memory and speed, never the result
+    batch_size: int | None = None,        # memory and speed, never the result; None: 64, on a CPU 8, whose activations stay in its caches
     device: str | torch.device = "cpu",   # where the network runs; the features come back to the CPU
     bf16: bool = False,                   # run the network in bfloat16: faster where the hardware has it, and another number (see bench_metrics)
     progress: Callable = lambda it: it,   # wrap the batches, e.g. in tqdm
 ) -> Features:
     "Features and class probabilities of all images, in one pass."
     net, parts = extractor.net.to(device), []
+    batch_size = batch_size or (8 if torch.device(device).type == "cpu" else 64)
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
         for x in progress(batches(images, batch_size)):
             parts.append(Features(*(y.cpu() for y in extractor(x.to(device)))))
