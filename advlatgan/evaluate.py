@@ -244,7 +244,8 @@ def _generated(args, device):
         return read_images(args.images, args.root, args.img_size), {}
     from tqdm import tqdm
     from advlatgan.sample import load_sampler, refine_options
-    n, batch_size = 10_000 if args.n is None else args.n, args.batch_size or 64
+    n = 10_000 if args.n is None else args.n
+    batch_size = 64 if args.batch_size is None else args.batch_size
     sampler, origin = load_sampler(args.images, args.seed, refine_options(args), device, batch_size)
     x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // batch_size), leave=False, disable=None)])
     return ImageData(Path(origin["checkpoint"]).stem, x, sampler.labels(n), tuple(origin["about"].get("classes", ())), "generated"), dict(generator=origin)
@@ -253,8 +254,9 @@ def _generated(args, device):
 def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
     "Carry out `advlatgan evaluate`: print every number under its protocol, and record it."
     from tqdm import tqdm
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    from advlatgan.sample import find_device
     try:
+        device = find_device(args.device)
         for name in args.protocols or (): protocol(name)
         fake, origin = _generated(args, device)
         extractor = features.load_extractor(args.extractor, args.root, not args.offline)

@@ -76,6 +76,7 @@ def batches(
     batch_size: int,                      # for images; batches are taken as they come
 ) -> Iterator[Tensor]:
     "Images a batch at a time, whatever they come as."
+    if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     if hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, (list, tuple)):
         return (images[i:i + batch_size] for i in range(0, len(images), batch_size))
     return iter(images)
@@ -90,7 +91,7 @@ def extract(
 ) -> Features:
     "Features and class probabilities of all images, in one pass."
     net, parts = extractor.net.to(device), []
-    batch_size = batch_size or (8 if torch.device(device).type == "cpu" else 64)
+    if batch_size is None: batch_size = 8 if torch.device(device).type == "cpu" else 64
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
         for x in progress(batches(images, batch_size)):
             parts.append(Features(*(y.cpu() for y in extractor(x.to(device)))))

@@ -58,6 +58,8 @@ def test_a_second_call_gives_the_same_numbers_from_the_kept_statistics(digits):
     (["--extractor", "inception", "--offline"], "inception-2015-12-05.pt is neither"),
     (["--data", "mnis"], "unknown image set 'mnis'"),
     (["--img-size", "0"], "img_size is 0"),
+    (["--batch-size", "0"], "batch_size is 0"),
+    (["--device", "gpu"], "--device gpu: there is no such device here"),
 ])
 def test_a_wrong_call_is_one_line_and_status_2(digits, args, line):
     done = call(*settings(digits, *args))
