@@ -604,18 +604,22 @@ def markdown_table(
     experiment: Experiment,
     records: list[dict],
 ) -> str:
-    "The experiment's table, ours beside what was published."
+    "The experiment's table, ours beside what was published; measures that no line has are left out."
     keys, digits = experiment.table["rows"], experiment.table["values"]
-    published = [v for v in digits if any(v in ref for ref in experiment.reference)]
-    head = [*keys, *digits, *(f"{v} (published)" for v in published)]
-    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines = aggregate(records, keys, list(digits))
+    refs = [_published_beside(experiment, key) for key, _ in lines]
+    ours, theirs = [v for v in digits if any(line[v] for _, line in lines)], [v for v in digits if any(v in ref for ref in refs)]
+    head = [*keys, *ours, *(f"{v} (published)" for v in theirs)]
+    out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     total = max((len(v) for _, line in lines for v in line.values()), default=0)
-    for key, line in lines:
-        ref = next((r for r in experiment.reference if all(key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)]) for k in keys)), {})
-        cells = [str(v) for v in key.values()] + [format_cell(line[v], d, total) for v, d in digits.items()] + [str(ref.get(v, "–")) for v in published]
+    for (key, line), ref in zip(lines, refs):
+        cells = [str(v) for v in key.values()] + [format_cell(line[v], digits[v], total) for v in ours] + [str(ref.get(v, "–")) for v in theirs]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
+
+def _published_beside(experiment, key):
+    "The published row that stands beside the line with this key, or {}."
+    return next((r for r in experiment.reference if all(key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)]) for k in experiment.table["rows"])), {})
 
 # %% ../nbs/80_runs.ipynb #ec1d1b09
 def _markdown(text):
@@ -633,9 +637,15 @@ def published_records(name: str, preset: str = "cpu") -> list[dict]:
     "The committed records of an experiment; none if it has not been published."
     return load_bundle(find_experiments()[name].notebook.parents[2] / f"data/results/{name}.{preset}") or []
 
-def published(name: str, preset: str = "cpu"):
+def published(
+    name: str,
+    preset: str = "cpu",
+    **only, # columns, and the values at which lines are shown: method=("bare", "-z"), n_adv=0; all lines if there are none
+):
     "The committed table of an experiment, with its protocol."
+    def shown(line): return all(line.get(k) in (v if isinstance(v, (list, tuple)) else [v]) for k, v in only.items())
     experiment, records = find_experiments()[name], published_records(name, preset)
+    records = [{**r, "rows": rows} for r in records if (rows := [row for row in r["rows"] if shown({**r["params"], **row})])]
     return _markdown(document(experiment, preset, records).split("\n", 4)[4] if records else f"*{name} has no published result at preset {preset}.*")
 
 # %% ../nbs/80_runs.ipynb #12343acc
@@ -645,9 +655,8 @@ def document(experiment: Experiment, label: str, records: list[dict]) -> str:
     def all_of(get): return "; ".join(sorted({str(get(r)) for r in records}))
     torch_version = all_of(lambda r: r["versions"]["torch"])
     notes = [experiment.notes.strip()] if experiment.notes else []
-    for ref in experiment.reference:
-        line = f"Published values: {ref['source']}."
-        if line not in notes: notes.append(line)
+    beside = (_published_beside(experiment, key) for key, _ in aggregate(records, experiment.table["rows"], []))
+    notes += dict.fromkeys(f"Published values: {ref['source']}." for ref in beside if ref)
     mixed = " **Records of different code: rerun with --force to make them agree.**" if len({r["code"] for r in records}) > 1 else ""
     return "\n\n".join([
         f"# {experiment.name}, preset `{label}`", f"Reproduces {experiment.reproduces}.", markdown_table(experiment, records),
