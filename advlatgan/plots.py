@@ -303,7 +303,7 @@ def quality_and_diversity(
                 if drawn != method: ax.plot([at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=.6)
             ax.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
             ax.set_title(name, fontsize=8)
-    axes[-1].legend(fontsize=7)
+    _legend_below(fig)
     return fig
 
 # %% ../nbs/70_plots.ipynb #f28f8ae7
