@@ -156,6 +156,8 @@ def _lines(records, keys, values, **where):
 
 def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
 
+_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
+
 def _legend_below(fig):
     "One legend for all panels, off the points."
     handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
@@ -257,10 +259,6 @@ def pair_rows(
     return fig
 
 # %% ../nbs/70_plots.ipynb #753fac26
-_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
-
-def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
-
 def _by_set(records, columns, size):
     "A figure with a row of `columns` panels, `size` inches in all, for each data set; and for each row its panels, the set's name and its records."
     names = dict.fromkeys(map(_set_name, records))

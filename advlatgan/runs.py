@@ -381,12 +381,24 @@ def local_kernels():
         yield LocalKernels
 
 # %% ../nbs/80_runs.ipynb #93172710
+def _own_part(notebook):
+    "The notebook up to '## The published run…': from there on it shows and checks what is committed, and no run depends on that."
+    from papermill.iorw import load_notebook_node
+    book = load_notebook_node(str(notebook))
+    for i, cell in enumerate(book.cells):
+        own, heading, _ = cell.source.partition("## The published run")
+        if cell.cell_type == "markdown" and heading:
+            cell.source, book.cells = own, book.cells[:i + 1]
+            break
+    return book
+
+# %% ../nbs/80_runs.ipynb #9e19a678
 def execute(
     root: Path,   # the output folder
     folder: str,  # of the run, below it
     run: dict,    # notebook, params, needs
 ) -> dict:        # the record
-    "Run one notebook and leave notebook.ipynb and, last of all, record.json; raises if it does not reach its end."
+    "Run one notebook, up to what it says of published runs, and leave notebook.ipynb and, last of all, record.json; raises if it does not get there."
     import papermill
     where, notebook, start = root / folder, Path(run["notebook"]), time.time()
     where.mkdir(parents=True, exist_ok=True)
@@ -395,7 +407,7 @@ def execute(
     os.environ["ADVLATGAN_RUN"] = str(where.resolve())
     origin = provenance(notebook)
     with local_kernels() as kernels:
-        papermill.execute_notebook(str(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
+        papermill.execute_notebook(_own_part(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
                                    kernel_manager_class=kernels, progress_bar=False, cwd=str(notebook.parents[2]))
     part = read_json(where / "record.part.json")
     if part is None: raise RuntimeError("the notebook ended without Recorder.finish(): no record")

@@ -52,6 +52,17 @@ def test_experiment_at_smoke(advlatgan, tmp_path, name):
     assert (tmp_path / name / f"{name}.smoke.md").exists()
 
 
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_what_a_notebook_says_of_published_runs_holds(name, monkeypatch):
+    "The cells after '## The published run…', which are no part of a run."
+    monkeypatch.chdir(ROOT / "nbs/experiments")
+    cells = [(c["cell_type"], "".join(c["source"])) for c in json.loads(Path(f"{name}.ipynb").read_text())["cells"]]
+    start = next((i for i, (kind, source) in enumerate(cells) if kind == "markdown" and "## The published run" in source), len(cells))
+    imports = next(source for kind, source in cells if kind == "code")
+    space = {}
+    for source in (imports, *(source for kind, source in cells[start:] if kind == "code")): exec(source, space)
+
+
 def test_package_is_in_step_with_the_notebooks(copy):
     "Exported anew from nothing: the same modules, no more and no fewer."
     modules = lambda root: {p.relative_to(root).as_posix(): p.read_text() for p in (root / "advlatgan").glob("*.py")}
