@@ -110,6 +110,13 @@ class ImageG(nn.Module):
         return self.body(self.stem(_with_labels(z, y, self.num_classes)).unflatten(1, (-1, self.base, self.base)))
 
 # %% ../nbs/12_image_nets.ipynb #3634be76
+def _laid_out_like(net, x):
+    "Images of one channel, which could be in either memory format, in that of the net's weights."
+    weight = next((p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1), None)
+    if x.ndim != 4 or x.shape[1] != 1 or weight is None or weight.is_contiguous(): return x
+    return x.squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
+
+# %% ../nbs/12_image_nets.ipynb #267cdcea
 class ImageD(nn.Module):
     "Images (B, C, H, W) to logits (B,): a body makes features, a linear layer judges them."
     def __init__(self,
@@ -129,7 +136,8 @@ class ImageD(nn.Module):
         classify: bool = False,  # with `aux`: also the logits of the classes
     ) -> Tensor | tuple[Tensor, Tensor]: # logits (B,), or (logits (B,), class logits (B, num_classes))
         if classify and not self.aux: raise ValueError("this discriminator does not classify: build one with arch 'acgan'")
-        out = self.head(self.body(x if self.aux else _with_labels(x, y, self.num_classes)))
+        x = x if self.aux else _with_labels(x, y, self.num_classes)
+        out = self.head(self.body(_laid_out_like(self.body, x)))
         return (out[:, 0], out[:, 1:]) if classify else out[:, 0]
 
 # %% ../nbs/12_image_nets.ipynb #40fd865d
