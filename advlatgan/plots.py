@@ -140,7 +140,8 @@ def before_and_after(
     fig = Figure(figsize=(8, 2.25 * len(shown)), layout="constrained")
     for axes, r in zip(fig.subplots(len(shown), 2, squeeze=False), shown):
         for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]): image_grid(ax, r["arrays"][key], 8, _caption(row))
-        axes[0].set_ylabel(f"{r['params']['backbone']}\n{r['rows'][0]['dataset']}", fontsize=8)
+        precision = r["params"].get("precision", "auto")
+        axes[0].set_ylabel("\n".join([r["params"]["backbone"], r["rows"][0]["dataset"], *([precision] if precision != "auto" else [])]), fontsize=8)
     return fig
 
 # %% ../nbs/70_plots.ipynb #30364856

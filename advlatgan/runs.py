@@ -616,8 +616,8 @@ def markdown_table(
     experiment: Experiment,
     records: list[dict],
 ) -> str:
-    "The experiment's table, ours beside what was published; measures that no line has are left out."
-    keys, digits = experiment.table["rows"], experiment.table["values"]
+    "The experiment's table, ours beside what was published; measures that no line has are left out, parameters in which records of one line differ are columns."
+    keys, digits = _columns(experiment, records), experiment.table["values"]
     lines = aggregate(records, keys, list(digits))
     refs = [_published_beside(experiment, key) for key, _ in lines]
     ours, theirs = [v for v in digits if any(line[v] for _, line in lines)], [v for v in digits if any(v in ref for ref in refs)]
@@ -628,6 +628,14 @@ def markdown_table(
         cells = [str(v) for v in key.values()] + [format_cell(line[v], digits[v], total) for v in ours] + [str(ref.get(v, "–")) for v in theirs]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
+
+def _columns(experiment, records):
+    "The keys of the experiment's lines, and after them the parameters in which records of one line differ: else their mean would pass for one over seeds."
+    keys, lines = experiment.table["rows"], {}
+    for r in records:
+        for row in r["rows"]: lines.setdefault(tuple({**r["params"], **row}.get(k) for k in keys), []).append(r["params"])
+    names = dict.fromkeys(name for r in records for name in r["params"] if name not in (*keys, "seed"))
+    return [*keys, *(name for name in names if any(params.get(name) != line[0].get(name) for line in lines.values() for params in line))]
 
 def _published_beside(experiment, key):
     "The published row that stands beside the line with this key, or {}."
@@ -667,7 +675,7 @@ def document(experiment: Experiment, label: str, records: list[dict]) -> str:
     def all_of(get): return "; ".join(sorted({str(get(r)) for r in records}))
     torch_version = all_of(lambda r: r["versions"]["torch"])
     notes = [experiment.notes.strip()] if experiment.notes else []
-    beside = (_published_beside(experiment, key) for key, _ in aggregate(records, experiment.table["rows"], []))
+    beside = (_published_beside(experiment, key) for key, _ in aggregate(records, _columns(experiment, records), []))
     notes += dict.fromkeys(f"Published values: {ref['source']}." for ref in beside if ref)
     mixed = " **Records of different code: rerun with --force to make them agree.**" if len({r["code"] for r in records}) > 1 else ""
     return "\n\n".join([
@@ -819,7 +827,8 @@ def _list(args, extra):
         print(f"{e.name}: {e.reproduces}")
         for preset in e.presets:
             settings = "; or".join("".join(f", {k}={v}" for k, v in s.items()) for s in _settings(e, preset, {}))
-            print(f"  --preset {preset}: {len(resolve(e, preset))} runs{settings}")
+            n = len(resolve(e, preset))
+            print(f"  --preset {preset}: {n} run{'s' * (n != 1)}{settings}")
         for p in e.params.values():
             allowed = f" [{e.allowed[p.name]}]" if p.name in e.allowed else ""
             print(f"  -p {p.name}={p.default!r} ({p.type}){allowed}  {p.help}")
