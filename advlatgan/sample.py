@@ -24,6 +24,7 @@ from tqdm import tqdm
 from . import checkpoints, refiners
 from .data import to_uint8
 from .runs import write_json
+from .training import channels_last
 
 # %% auto #0
 __all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'add_refine_arguments', 'refine_options',
@@ -78,7 +79,9 @@ def load_sampler(
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     found = checkpoints.load(path)
     described = None if refine is None else refiners.settings(**refine)
-    sampler = Sampler(*found.networks(device), seed, refine, batch_size)
+    G, D = found.networks(device)
+    channels_last(G, D)                     # as they were while they were trained
+    sampler = Sampler(G, D, seed, refine, batch_size)
     return sampler, dict(checkpoint=str(found.path), sha256=found.digest, step=found.step, averaged="G_ema" in found.state, **found.settings,
                          about=found.about, seed=seed, refine=described)
 
