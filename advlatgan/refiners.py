@@ -536,10 +536,11 @@ def collaborative(
             return softplus(-d)
         for i in range(n_adv):
             v.grad = _slope(judged, v)[1]
+            if i: batch.step(i, best)                # only now is the i-th step judged
             step.step()
             if clip is not None and not (latent and batch.prior == "normal"): v.clamp_(-clip, clip)
-            batch.step(i + 1, best)
         judged(v.detach())
+        batch.step(n_adv, best)
         return best if latent else (batch.z, torch.ones(len(v), dtype=torch.bool, device=v.device), best)
     return run
 
