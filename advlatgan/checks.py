@@ -21,7 +21,7 @@ from .mining import _check, frozen
 from .runs import nearest
 
 # %% auto #0
-__all__ = ['kept_bytes', 'training_bytes', 'check_images']
+__all__ = ['kept_bytes', 'training_bytes', 'check_images', 'check_refined']
 
 # %% ../nbs/48_checks.ipynb #7e2b35bb
 def kept_bytes(
@@ -98,6 +98,7 @@ def _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, 
     parts = method.split("+")
     for part in parts:
         if part not in (known := ("bare", "qua", "msgan", "div")): raise ValueError(f"unknown method {part!r}: {nearest(part, known)}")
+    if "qua" in parts and d_sees == "both": raise ValueError(f"method is {method} and d_sees is both: D sees the latents that qua mined, set d_sees to ordinary")
     if "msgan" in parts: training.msgan(pair_weight, pair_form, d_sees)
     if "div" in parts: training.div(pair_weight, pair_form, d_sees, pair_sigma, offset=pair_offset, reduction=pair_reduction)
     return parts
@@ -107,7 +108,7 @@ def check_images(
     dataset: str, backbone: str, split: str = "train", real_split: str = "", img_size: int = 0,
     method: str = "bare", width: float = 1., z_dim: int = 100, n_dis: int = 1, batch_size: int = 128, batch_size_G: int = 0, ema: float = 0.,
     n_adv: int = 1, eps: float = 0., pair_weight: float = 1., pair_form: str = "inverse", pair_sigma: float = .08, pair_n_adv: int = 3, pair_eps: float = .004,
-    pair_offset: float = 0., pair_reduction: str = "sample", d_sees: str = "ordinary", fresh_z: bool = True, lr: float = 0., precision: str = "auto", device: str = "auto", extractor: str = "",
+    pair_offset: float = 0., pair_reduction: str = "sample", d_sees: str = "ordinary", fresh_z: bool = True, fresh_y: bool = False, lr: float = 0., precision: str = "auto", device: str = "auto", extractor: str = "",
 ) -> None:
     "Refuse a run of `train_images`, whose parameters these are, that could not come to its end; `real_split` and `extractor` may be left out."
     chosen = backbones.backbone(backbone)
@@ -118,10 +119,21 @@ def check_images(
     images = _described(dataset, split, img_size)
     data._check_batch(images, batch_size)
     spec = chosen.spec(chosen.images(images), z_dim, width)
+    if fresh_y and not spec["num_classes"]: raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     pairs = 2 if {"msgan", "div"} & {*parts} else 1
     need, free = training_bytes(chosen, spec, config, precision, place, pairs if d_sees == "both" else 1, pairs), _free(place)
     if need > free: raise ValueError(f"{backbone} of width {width} with batches of {batch_size} needs {need:,} bytes or more on {place}, where {free:,} are free: take a smaller width or batch_size")
     if real_split: _check_measured(images, _described(dataset, real_split, img_size))
+    if extractor: _extractor_there(extractor)
+
+def check_refined(
+    dataset: str, real_split: str = "train", img_size: int = 0, device: str = "auto", extractor: str = "", n_calibrate: int = 0, most: int = 0,
+) -> None:
+    "Refuse a run that refines the latents of a trained GAN, whose parameters these are, that could not come to its end."
+    _device(device)
+    real = _described(dataset, real_split, img_size)
+    if len(real) < n_calibrate + 6: raise ValueError(f"n_calibrate is {n_calibrate}: {dataset} {real_split} has {len(real):,} images, and to measure against them 6 or more must be left")
+    if 0 < most < 4: raise ValueError(f"most is {most}: expected 4 passes or more, which the dearest method needs for a step, or 0 for no limit")
     if extractor: _extractor_there(extractor)
 
 def _check_measured(images, real):

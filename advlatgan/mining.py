@@ -85,7 +85,7 @@ def _grad(objective, z):
 # %% ../nbs/30_mining.ipynb #0dcce6d5
 def _check(z, n_adv, eps, radius):
     if not z.is_floating_point(): raise ValueError(f"z has dtype {z.dtype}: expected floating-point latents")
-    if isinstance(n_adv, bool) or int(n_adv) != n_adv or n_adv < 0:
+    if isinstance(n_adv, bool) or not isinstance(n_adv, int) or n_adv < 0:
         raise ValueError(f"n_adv is {n_adv}: expected a whole number of steps, 0 or more")
     if not eps >= 0: raise ValueError(f"eps is {eps}: expected a step size of 0 or more")
     if radius is not None and not radius >= 0: raise ValueError(f"radius is {radius}: expected 0 or more, or None for no ball")

@@ -182,7 +182,7 @@ def advlatgan_z(
     return run
 
 # %% ../nbs/60_refiners.ipynb #8a8fd273
-def _whole(v, least): return not isinstance(v, bool) and isinstance(v, (int, float)) and v == int(v) and v >= least
+def _whole(v, least): return not isinstance(v, bool) and isinstance(v, int) and v >= least
 def _number(v): return not isinstance(v, bool) and isinstance(v, (int, float)) and math.isfinite(v)
 
 _RULES = dict(                                                         # option -> what it must be, in code and in words
@@ -219,6 +219,7 @@ def _check_latents(z, y, k): # k: G's classes, where it says
         raise ValueError(f"z is {f'{z.dtype} of shape {tuple(z.shape)}' if isinstance(z, Tensor) else type(z).__name__}: expected floating-point latents (n, …)")
     bad = (~z.isfinite().flatten(1).all(1)).sum().item()
     if bad: raise ValueError(f"z has {bad} of {len(z)} latents with NaN or infinite values: draw them anew")
+    if y is not None and not isinstance(y, Tensor): raise ValueError(f"y is a {type(y).__name__}: expected a tensor ({len(z)},), one label each")
     if y is not None and y.shape != z.shape[:1]: raise ValueError(f"y has shape {tuple(y.shape)} for {len(z)} latents: expected ({len(z)},), one label each")
     if k and y is None: raise ValueError(f"G is conditional, with {k} classes: pass labels y, one for each latent")
     if k and not 0 <= y.min() <= y.max() < k: raise ValueError(f"y has labels from {y.min()} to {y.max()}: G has the classes 0 to {k - 1}")
@@ -293,6 +294,7 @@ def refine(
 def _carry_out(judge, z, y, asked, seed, batch_size, trajectory, progress, device):
     "The method on one batch after the other, and what they give put together."
     asked_for = {k: v for k, v in asked.items() if k not in ("method", "prior")}
+    if isinstance(trajectory, int) and not isinstance(trajectory, bool): raise ValueError(f"trajectory is {trajectory}: expected the steps to keep, [{trajectory}], or True for all")
     steps = range(asked["n_adv"] + 1) if trajectory is True else sorted({*(trajectory or ())})
     if steps and not 0 <= steps[0] <= steps[-1] <= asked["n_adv"]: raise ValueError(f"trajectory asks for step {steps[-1] if steps[-1] > 0 else steps[0]}: expected 0 to n_adv = {asked['n_adv']}")
     judge.forward = judge.backward = 0
@@ -551,6 +553,7 @@ def passes(
     **options,      # of the method
 ) -> int:           # forward and backward passes per latent, constants for the whole set not counted
     "What so many steps cost; for `drs`, which may need fewer, at most."
+    _choose("method", method, METHODS)
     return METHODS[method].step * n_adv + METHODS[method].extra(settings(method, n_adv=n_adv, **options))
 
 def steps_within(
@@ -591,10 +594,13 @@ def calibrate(
     y_fake: Tensor | None = None,
     batch_size: int = 128,        # samples at a time
 ) -> Calibrated:                  # to be used in place of D
-    "Logistic calibration on samples that D was not trained on."
+    "Logistic calibration on samples that D was not trained on, wherever they lie."
     def logits(x, y):
-        parts = [None] * len(x) if y is None else y.split(batch_size)
-        return torch.cat([D(a) if b is None else D(a, b) for a, b in zip(x.split(batch_size), parts)]).double().cpu()
+        device = next((p.device for p in D.parameters()), x.device) if isinstance(D, nn.Module) else x.device
+        parts = zip(x.split(batch_size), *([] if y is None else [y.split(batch_size)]), strict=True)
+        return torch.cat([D(*(t.to(device) for t in part)) for part in parts]).double().cpu()
+    for kind, x, y in (("real", x_real, y_real), ("generated", x_fake, y_fake)):
+        if y is not None and len(y) != len(x): raise ValueError(f"calibration has {len(x)} {kind} samples and {len(y)} labels of them: expected one each")
     if min(len(x_real), len(x_fake)) < 2: raise ValueError(f"calibration needs two samples or more of each kind: there are {len(x_real)} real and {len(x_fake)} generated")
     with torch.inference_mode(False), torch.no_grad(), _at_rest(D): d = [logits(x_real, y_real), logits(x_fake, y_fake)]
     scale, shift = _logistic(*d)

@@ -79,6 +79,7 @@ def load_sampler(
     if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     found = checkpoints.load(path)
     described = None if refine is None else refiners.settings(**refine)
+    if described and described["method"] in ("ddls", "drs", "mhgan"): warnings.warn(f"{described['method']} takes D's logit for a log density ratio, and this D is not calibrated: see refiners.calibrate")
     G, D = found.networks(device)
     channels_last(G, D)                     # as they were while they were trained
     sampler = Sampler(G, D, seed, refine, batch_size)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -50,10 +51,11 @@ class TrainConfig:
     def __post_init__(self):
         if self.loss not in LOSSES: gan_loss(self.loss)
         object.__setattr__(self, "betas", tuple(self.betas))                 # a list, where it comes from a file
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas): raise ValueError(f"betas are {self.betas}: expected two numbers from 0 up to, not including, 1")
         if not 0 <= self.ema < 1: raise ValueError(f"ema is {self.ema}: expected a number from 0 up to, not including, 1")
         for name in ("total_steps", "n_dis", "batch_size", "batch_size_G", "z_dim"):
             value = getattr(self, name)
-            if value is not None and (int(value) != value or value < 1): raise ValueError(f"{name} is {value}: expected a whole number, 1 or more")
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1): raise ValueError(f"{name} is {value!r}: expected a whole number, 1 or more")
         for name in ("lr_G", "lr_D"):
             if not 0 < getattr(self, name) < math.inf: raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
         for name in ("weight_decay", "aux"):
@@ -215,6 +217,10 @@ def _world():
     "This process's rank, and how many there are."
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
 
+def _own_device(device, world):
+    "Under torchrun, 'cuda' is this process's own."
+    return f"cuda:{os.environ['LOCAL_RANK']}" if world > 1 and str(device) == "cuda" and "LOCAL_RANK" in os.environ else device
+
 def _part(t, rank, world):
     "A process's rows of a global batch."
     return t if t is None or world == 1 else t.chunk(world)[rank]
@@ -260,9 +266,11 @@ def check_labels(
     if there and not num_classes: raise ValueError(f"{name} has {there} classes and the network takes no labels: train on data.without_labels(), or build it with num_classes={there}")
     if there > num_classes: raise ValueError(f"{name} has {there} classes and the network is for {num_classes}: build it with num_classes={there}")
 
-def _losses(step, loss_D, loss_G, keeper):
-    "A record of the losses; ends the run if one is not finite."
-    record = dict(step=step, loss_D=loss_D.item(), loss_G=loss_G.item())
+def _losses(step, loss_D, loss_G, keeper, world):
+    "A record of the losses of the whole batch; ends the run if one is not finite."
+    both = torch.stack([loss_D, loss_G])
+    if world > 1: dist.all_reduce(both); both /= world
+    record = dict(zip(("step", "loss_D", "loss_G"), (step, *both.tolist())))
     if not (math.isfinite(record["loss_D"]) and math.isfinite(record["loss_G"])):
         kept = f"the last checkpoint is {keeper.last}" if keeper.last else "there is no checkpoint"
         raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {kept}")
@@ -320,11 +328,15 @@ def train(
     G_ema: nn.Module | None = None,     # averaged generator, with config.ema; None: made here, and kept in checkpoints
 ) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
-    if checkpoint_every < 1: raise ValueError(f"checkpoint_every is {checkpoint_every}: expected 1 or more")
+    for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
+        if every < 1: raise ValueError(f"{name} is {every}: expected 1 or more")
+    if getattr(G, "z_dim", config.z_dim) != config.z_dim: raise ValueError(f"z_dim is {config.z_dim} and G takes latents of {G.z_dim}: make them the same")
     for net in (G, D): check_labels(data, getattr(net, "num_classes", None))
     if config.fresh_y and not getattr(G, "num_classes", 0): raise ValueError("fresh_y is True and G has no classes to draw from: set it to False, or give a generator with num_classes")
-    device, (rank, world) = torch.empty(0, device=device).device, _world()                            # "cuda" becomes "cuda:0"
+    rank, world = _world()
+    device = torch.empty(0, device=_own_device(device, world)).device                                  # "cuda" becomes "cuda:0"
     _check_world(config, world)
+    if graphs and device.type != "cuda": raise ValueError(f"graphs is True and device is {device}: CUDA graphs need a CUDA device")
     precision, graphs = resolve_precision(precision, device, G, D), device.type == "cuda" and world == 1 if graphs is None else graphs
     G.to(device).train(); D.to(device).train()
     channels_last(G, D)
@@ -337,7 +349,7 @@ def train(
                     dict(G=G, D=D, G_ema=G_ema, opt_G=opt_G, opt_D=opt_D, history=history, rng_z=rng_z, rng_x=rng_x,
                          batches=batches if hasattr(batches, "state_dict") else None, **_global_generators(device)), _about(data))
     done = keeper.resume()
-    if rank: torch.manual_seed(torch.initial_seed() + rank)                  # penalties draw their own randomness in each process
+    if rank: torch.manual_seed(torch.initial_seed() + rank + world * done)   # penalties draw their own randomness in each process, after a resume not the same again
     for opt in (opt_G, opt_D): _capturable(opt, graphs, device)
 
     def precise(): return autocast(precision, device)
@@ -372,13 +384,13 @@ def train(
         if G_ema is not None: _average(G_ema, G, config.ema)
         last = step == config.total_steps
         if step % log_every == 0 or last:
-            history.append(_losses(step, loss_D, loss_G, keeper))
+            history.append(_losses(step, loss_D, loss_G, keeper, world))
             told = history[-1] | dict(images_per_s=seen / (time.perf_counter() - since))    # a time does not belong into a history that is kept
             if progress is not None: progress(step, config.total_steps, told)
             if watch is not None and not rank: watch(step, told, G if G_ema is None else G_ema)
             seen, since = 0, time.perf_counter()
         if checkpoint is not None and (step % checkpoint_every == 0 or last):
-            _losses(step, loss_D, loss_G, keeper)                       # what is not finite is not kept
+            _losses(step, loss_D, loss_G, keeper, world)                # what is not finite is not kept
             if not rank: keeper.save(step)
     G.eval(); D.eval()
     return history

@@ -51,16 +51,21 @@ def test_two_processes_agree_with_one_on_the_same_global_batches(tmp_path):
     job(short, "toy", 39)
     one, first, second, other = (torch.load(f) for f in (f"{alone}.0", f"{shared}.0", f"{shared}.1", f"{short}.0"))
     assert same(one, first) and same(first, second) and not same(one, other)        # a step more or less would be seen
+    losses = lambda run: torch.tensor([[r["loss_D"], r["loss_G"]] for r in run["history"]])
+    assert torch.allclose(losses(one), losses(first), atol=1e-5) and torch.equal(losses(first), losses(second))   # of the whole batch, not of a share
 
 
 def test_processes_stay_alike_with_batch_norm_penalty_and_checkpoints(tmp_path):
     out, folder = str(tmp_path / "images"), tmp_path / "checkpoints"
-    together(tmp_path, out, "images", 4, str(folder))
-    together(tmp_path, out, "images", 4, str(folder))                               # resumed: nothing left to do
-    first, second = (torch.load(f"{out}.{rank}") for rank in (0, 1))
-    assert [f.name for f in sorted(folder.glob("*.safetensors"))] == ["step-00000003.safetensors", "step-00000004.safetensors"]
     parameters = lambda run: [v for net in run["weights"] for k, v in net.items() if "running" not in k and "num_batches" not in k]
-    assert all(torch.equal(a, b) for a, b in zip(parameters(first), parameters(second), strict=True)) and len(first["history"]) == 4
+    for again in (False, True):                                                     # the second time resumed: nothing left to do
+        together(tmp_path, out, "images", 4, str(folder))
+        first, second = (torch.load(f"{out}.{rank}") for rank in (0, 1))
+        assert all(torch.equal(a, b) for a, b in zip(parameters(first), parameters(second), strict=True)) and first["history"] == second["history"]
+        assert not again or all(torch.equal(a, b) for a, b in zip(parameters(first), kept, strict=True))
+        kept = parameters(first)
+    assert [f.name for f in sorted(folder.glob("*.safetensors"))] == ["step-00000003.safetensors", "step-00000004.safetensors"]
+    assert len(first["history"]) == 4
 
 
 def test_a_batch_that_cannot_be_shared_is_said(monkeypatch):
