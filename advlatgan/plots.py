@@ -5,16 +5,25 @@
 # %% ../nbs/70_plots.ipynb #7c050b8e
 from __future__ import annotations
 
+import io
+
+import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .runs import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid',
-           'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'pair_rows',
-           'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'Figure', 'style', 'points', 'toy_panels', 'classes_kept',
+           'image_grid', 'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios',
+           'pair_rows', 'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows']
+
+# %% ../nbs/70_plots.ipynb #dcb4dbab
+class Figure(matplotlib.figure.Figure):
+    "A figure that a notebook shows when it ends a cell."
+    def _repr_png_(self) -> bytes:
+        self.savefig(file := io.BytesIO(), dpi=72, metadata={"Software": None})
+        return file.getvalue()
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
 STYLES = {                                      # method -> colour, marker, line style
@@ -85,7 +94,7 @@ def toy_panels(
         for ax, measure, label in zip(axes[2 * i:], ("hq3", "spread"), ("share within 3σ", "spread of a mode / σ")):
             _curve(ax, records, r["params"]["dataset"], measure)
             ax.set_ylabel(label)
-    axes[0].legend(fontsize=7, loc="lower right")
+    _legend_below(bottom)
     return fig
 
 # %% ../nbs/70_plots.ipynb #fcceb2a5
@@ -239,7 +248,8 @@ def pair_ratios(
         for body, (m, _) in zip(parts["bodies"], keys): body.set(facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=.7)
         ticks = np.arange(np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1)
         ax.set(yticks=range(len(keys)), yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys], xticks=ticks, xticklabels=[f"{10.**t:g}" for t in ticks])
-        ax.set_title(f"{_set_name(r)}: times the mean of random pairs: " + ", ".join(f"{factor[k]:.2f}" for k in keys), fontsize=8)
+        ax.set_title(f"{_set_name(r)}; right: mean of the ratios over that of random pairs", fontsize=8)
+        for i, k in enumerate(keys): ax.text(1.01, i, f"× {factor[k]:.2f}", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
         ax.invert_yaxis()
     ax.set_xlabel("image distance over latent distance of a pair")
     return fig
@@ -281,7 +291,10 @@ def classes_by_method(
                 look = style(method) | dict(linestyle="") | (dict(marker="_", markersize=8) if method == "data" else {})
                 ax.errorbar(x, mean, np.nan_to_num(std), **look, elinewidth=.8, label=method)
             ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
-            ax.set(ylabel=_LABELS[measure], ylim=(0, None))
+            top = 1.15 * max(mean + np.nan_to_num(std) for method, _, mean, std in lines if method != "data")
+            ax.set(ylabel=_LABELS[measure], ylim=(0, top))
+            above = [mean for method, _, mean, _ in lines if method == "data" and mean > top]
+            if above: ax.text(.99, .98, f"data: {min(above):.2f} to {max(above):.2f}", transform=ax.transAxes, ha="right", va="top", fontsize=7)
             ax.axvline(.5, color="0.7", lw=.8)
         axes[0].set_title(name, fontsize=8)
         axes[1].legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=len(methods), frameon=False)
@@ -290,10 +303,11 @@ def classes_by_method(
 def quality_and_diversity(
     records: list[dict], # of qua_and_div
 ) -> Figure:
-    "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents."
+    "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents. Where nobody has recall, density stands in its place."
     fig, rows = _by_set(records, 2, (8, 3.2))
     for axes, name, of_set in rows:
-        for ax, x, y in zip(axes, ("coverage_k5", "recall"), (_distance(of_set[0]["rows"]), "precision")):
+        second = "recall" if any(row["recall"] > .005 for r in of_set for row in r["rows"]) else "density_k5"
+        for ax, x, y in zip(axes, ("coverage_k5", second), (_distance(of_set[0]["rows"]), "precision")):
             at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
             for method, ((mx, sx), (my, sy)) in at.items():
                 drawn = "bare" if method == "-z" else method.removesuffix("+")
@@ -311,6 +325,7 @@ def _plane(ax, values, cmap, title, line=None):
     ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
     if line is not None: ax.plot(*line.T, color="#D55E00", lw=1.2)
     ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
+    ax.set_xlabel("z₁", fontsize=7, labelpad=0); ax.set_ylabel("z₂", fontsize=7, labelpad=0)
     ax.tick_params(labelsize=6)
     ax.set_title(title, fontsize=8)
 
@@ -376,7 +391,7 @@ def latent_valleys(
         sub.suptitle(backbone, fontsize=10, fontweight="bold")
         top, bottom = sub.subfigures(2, 1, height_ratios=[2, 3.3])
         panels = [(m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps") for n, m in zip(a["steps"], a["maps"])]
-        panels += [(a["plane_confidence"].astype(float), "Blues", "classifier's confidence"), (a["plane_logit"].astype(float), "Greens", "D's logit")]
+        panels += [(a["plane_confidence"].astype(float), "Blues", "confidence (dark: high)"), (a["plane_logit"].astype(float), "Greens", "D's logit (dark: high)")]
         for ax, panel in zip(top.subplots(1, len(panels)), panels): _plane(ax, *panel, a["line"])
         left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.7])
         _along_a_line(left.subplots(3, 1, height_ratios=[1.3, .6, 1.2]), a)

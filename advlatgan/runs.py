@@ -680,7 +680,7 @@ def document(experiment: Experiment, label: str, records: list[dict]) -> str:
     mixed = " **Records of different code: rerun with --force to make them agree.**" if len({r["code"] for r in records}) > 1 else ""
     return "\n\n".join([
         f"# {experiment.name}, preset `{label}`", f"Reproduces {experiment.reproduces}.", markdown_table(experiment, records),
-        f"Mean ± standard deviation over {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))}). Data: {all_of(lambda r: r['data'])}. "
+        (f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})." if len(seeds) > 1 else f"One seed ({seeds[0]}).") + f" Data: {all_of(lambda r: r['data'])}. "
         f"Device: {all_of(lambda r: r['device'])}; torch {torch_version}; code {all_of(lambda r: r['code'])} at commit {all_of(lambda r: r['commit'] or 'none')}.{mixed}",
         *notes]) + "\n"
 
