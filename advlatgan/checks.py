@@ -61,10 +61,12 @@ def training_bytes(
 
 # %% ../nbs/48_checks.ipynb #3745590b
 @functools.cache
-def _free_on_cuda(index):
-    asked = subprocess.run([sys.executable, "-c", f"import torch; print(torch.cuda.mem_get_info({index})[0])"], capture_output=True, text=True)
+def _asked_of_cuda(index):
+    "Free bytes, and whether it multiplies bf16 itself; a process of its own asks, so that this one takes hold of nothing."
+    asked = subprocess.run([sys.executable, "-c", f"import torch; torch.cuda.set_device({index}); print(torch.cuda.mem_get_info()[0], int(torch.cuda.is_bf16_supported(including_emulation=False)))"],
+                           capture_output=True, text=True)
     if asked.returncode: raise ValueError(f"device cuda:{index} cannot be used: {asked.stderr.strip().splitlines()[-1]}")
-    return int(asked.stdout)
+    return tuple(map(int, asked.stdout.split()))
 
 def _device(name):
     "The device of that name, found without taking hold of it."
@@ -75,7 +77,9 @@ def _device(name):
         raise ValueError(f"device is {name!r}: there are {torch.cuda.device_count()} CUDA devices here")
     return device
 
-def _free(device): return _free_on_cuda(device.index or 0) if device.type == "cuda" else data._free_bytes(device)
+def _free(device): return _asked_of_cuda(device.index or 0)[0] if device.type == "cuda" else data._free_bytes(device)
+
+def _precision(name, device): return ("fp32", "bf16")[_asked_of_cuda(device.index or 0)[1]] if device.type == "cuda" and name == "auto" else name
 
 # %% ../nbs/48_checks.ipynb #2b2c2e54
 @functools.lru_cache
@@ -121,7 +125,7 @@ def check_images(
     spec = chosen.spec(chosen.images(images), z_dim, width)
     if fresh_y and not spec["num_classes"]: raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     pairs = 2 if {"msgan", "div"} & {*parts} else 1
-    need, free = training_bytes(chosen, spec, config, precision, place, pairs if d_sees == "both" else 1, pairs), _free(place)
+    need, free = training_bytes(chosen, spec, config, _precision(precision, place), place, pairs if d_sees == "both" else 1, pairs), _free(place)
     if need > free: raise ValueError(f"{backbone} of width {width} with batches of {batch_size} needs {need:,} bytes or more on {place}, where {free:,} are free: take a smaller width or batch_size")
     if real_split: _check_measured(images, _described(dataset, real_split, img_size))
     if extractor: _extractor_there(extractor)
