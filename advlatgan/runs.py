@@ -579,6 +579,10 @@ def _watch(process, root, runs):
         if process.poll() is None: os.killpg(process.pid, signal.SIGKILL); process.wait()
 
 # %% ../nbs/80_runs.ipynb #b089e014
+def _as_parameters(params):
+    "Parameters under names that no measure has: precision is both."
+    return {f"{k} (parameter)": v for k, v in params.items()}
+
 def aggregate(
     records: list[dict],  # records, each with its params and rows
     keys: list[str],      # what tells lines apart: keys of a row, or parameters
@@ -588,7 +592,7 @@ def aggregate(
     lines = {}
     for record in sorted(records, key=lambda r: r["params"]["seed"]):
         for row in record["rows"]:
-            known = {**record["params"], **row}
+            known = {**_as_parameters(record["params"]), **record["params"], **row}
             head = tuple(known.get(k) for k in keys)
             line = lines.setdefault(head, {v: [] for v in values})
             for v in values:
@@ -635,7 +639,9 @@ def _columns(experiment, records):
     for r in records:
         for row in r["rows"]: lines.setdefault(tuple({**r["params"], **row}.get(k) for k in keys), []).append(r["params"])
     names = dict.fromkeys(name for r in records for name in r["params"] if name not in (*keys, "seed"))
-    return [*keys, *(name for name in names if any(params.get(name) != line[0].get(name) for line in lines.values() for params in line))]
+    differing = [name for name in names if any(params.get(name) != line[0].get(name) for line in lines.values() for params in line)]
+    measured = {name for r in records for row in r["rows"] for name in row}
+    return [*keys, *(f"{name} (parameter)" if name in measured else name for name in differing)]
 
 def _published_beside(experiment, key):
     "The published row that stands beside the line with this key, or {}."
