@@ -51,12 +51,13 @@ class Watch:
         folder: str | Path,        # of this training alone; made if it is not there
         n_samples: int = 64,       # in a picture; 0: no pictures
         sample_every: int = 1000,  # steps between two
-        tensorboard: bool = False, # also write folder/tensorboard
+        tensorboard: bool | None = None, # also write folder/tensorboard; None: if $ADVLATGAN_TENSORBOARD is 1
         seed: int = 0,             # of the latents in the pictures
     ):
         if n_samples < 0: raise ValueError(f"n_samples is {n_samples}: expected 0 or more")
         if sample_every < 1: raise ValueError(f"sample_every is {sample_every}: expected 1 or more")
         self.folder, self.n_samples, self.sample_every, self.seed = Path(folder), n_samples, sample_every, seed
+        if tensorboard is None: tensorboard = os.environ.get("ADVLATGAN_TENSORBOARD", "0") == "1"
         self._Writer, self._writer, self._last = _summary_writer() if tensorboard else None, None, None
         self.folder.mkdir(parents=True, exist_ok=True)
 
