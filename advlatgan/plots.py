@@ -190,6 +190,7 @@ def refiner_panels(
                 ax.errorbar(v[x][0], v[fd][0], np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1]), fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=.8, capsize=1.5,
                             label=k["method"] if filled else None)
         top.set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        top.locator_params(axis="x", nbins=4)
         top.set(xlabel="coverage", ylabel=_LABELS.get(fd, fd)); bottom.set(xlabel="passes (hollow: own settings)", ylabel=_LABELS.get(fd, fd))
         if (most := max(row["passes"] for r in mine for row in r["rows"])) > 100:       # EvolGAN's and MH-GAN's own settings
             bottom.set_xscale("symlog", linthresh=10)
