@@ -415,7 +415,7 @@ def progress_rows(
     fig = Figure(figsize=(.95 * columns * len(shown) + .3, 1.13 * rows + .6), layout="constrained")
     for sub, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
         a, p = r["arrays"], r["params"]
-        sub.suptitle(f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {p['dataset'].removeprefix('folder:')}", fontsize=9)
+        sub.suptitle(f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {_set_name(r)}", fontsize=9)
         for axes, pictures, logits in zip(sub.subplots(rows, columns, squeeze=False), a["pictures"], a["logits"]):
             for ax, x, logit in zip(axes, pictures, logits): _picture(ax, x, f"{logit:.2f}")
         for ax, n in zip(sub.axes, a["steps"]): ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
