@@ -43,6 +43,11 @@ def style(method: str) -> dict:
     color, marker, linestyle = STYLES.get(method, ("0.5", "x", "-"))
     return dict(color=color, marker=marker, linestyle=linestyle, markersize=4, linewidth=1.3)
 
+def _legend_below(fig):
+    "One legend for all panels, off the points."
+    handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+
 # %% ../nbs/70_plots.ipynb #84621e98
 def points(
     ax: Axes,
@@ -167,11 +172,6 @@ def _lines(records, keys, values, **where):
 def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
 
 _LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
-
-def _legend_below(fig):
-    "One legend for all panels, off the points."
-    handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
 
 def refiner_panels(
     records: list[dict], # of table3_refiners
