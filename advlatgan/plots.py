@@ -189,7 +189,7 @@ def refiner_panels(
             for ax, x in ((top, "coverage_k5"), (bottom, "passes")):
                 ax.errorbar(v[x][0], v[fd][0], np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1]), fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=.8, capsize=1.5,
                             label=k["method"] if filled else None)
-        top.set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        top.set_title(f"{backbone}, {dataset}", fontsize=9)
         top.locator_params(axis="x", nbins=4)
         top.set(xlabel="coverage", ylabel=_LABELS.get(fd, fd)); bottom.set(xlabel="passes (hollow: own settings)", ylabel=_LABELS.get(fd, fd))
         if (most := max(row["passes"] for r in mine for row in r["rows"])) > 100:       # EvolGAN's and MH-GAN's own settings
@@ -216,7 +216,7 @@ def _against_steps(records, what, label, first):
                 n, mean, std = np.array([(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)], float).T
                 ax.errorbar(n, mean, np.nan_to_num(std), color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2, label=label(name))
             ax.set(xlabel="mining steps", ylabel=measure)
-        axes[0].set_title(f"{backbone}, {dataset.removeprefix('folder:')}", fontsize=9)
+        axes[0].set_title(f"{backbone}, {dataset}", fontsize=9)
     _legend_below(fig)
     return fig
 
