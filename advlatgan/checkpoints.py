@@ -212,7 +212,14 @@ class Keeper:
         if settings.get("spec") is not None: _check_spec(settings["spec"], parts["G"], parts["D"])
 
     def save(self, step: int) -> None:
-        if self.folder is not None: self.last = save(self.folder, step, self.settings, {k: _state(v) for k, v in self.parts.items()}, self.about)
+        "Write them; a network that is no longer finite ends the run, and what was written before it stays."
+        if self.folder is None: return
+        state = {k: _state(v) for k, v in self.parts.items()}
+        bad = [f"{k}.{name}" for k, v in self.parts.items() if isinstance(v, nn.Module) for name, t in state[k].items() if not t.isfinite().all()]
+        if bad: raise FloatingPointError(f"training diverged by step {step}: {', '.join(bad[:3])}{', …' * (len(bad) > 3)} not finite; {self.where()}")
+        self.last = save(self.folder, step, self.settings, state, self.about)
+
+    def where(self) -> str: return f"the last checkpoint is {self.last}" if self.last else "there is no checkpoint" # in words
 
     def resume(self) -> int: # steps done
         "Set all parts back to the newest whole checkpoint; 0 and nothing changed if there is none."

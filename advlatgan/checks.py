@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import backbones, data, features, nets, training
 from .losses import gan_loss
+from .memory import free_bytes
 from .mining import _check, frozen
 from .runs import nearest
 
@@ -77,7 +78,7 @@ def _device(name):
         raise ValueError(f"device is {name!r}: there are {torch.cuda.device_count()} CUDA devices here")
     return device
 
-def _free(device): return _asked_of_cuda(device.index or 0)[0] if device.type == "cuda" else data._free_bytes(device)
+def _free(device): return _asked_of_cuda(device.index or 0)[0] if device.type == "cuda" else free_bytes(device)
 
 def _precision(name, device): return ("fp32", "bf16")[_asked_of_cuda(device.index or 0)[1]] if device.type == "cuda" and name == "auto" else name
 

@@ -69,6 +69,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from .memory import free_bytes
+
 # %% ../nbs/02_images.ipynb #3b17e7dd
 def to_float(
     x: Tensor, # uint8 images, 0 to 255
@@ -152,18 +154,11 @@ def _identity(x, y, classes):
     if y is not None: digest.update(y.cpu().numpy())
     return digest.hexdigest()[:12]
 
-def _free_bytes(device):
-    "Bytes that can still be had on a device; inf where nobody says."
-    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
-    meminfo = Path("/proc/meminfo")                  # MemAvailable counts what the system would give up, caches of files above all
-    if device.type != "cpu" or not meminfo.exists(): return float("inf")
-    return next(1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
-
-def _with_room(data, device):
-    "`device`, if the images fit there."
-    need, free = sum(t.nbytes for t in (data.x, data.y) if t is not None and t.device != device), _free_bytes(device)
-    if need <= free: return device
-    raise ValueError(f"{data.name} needs {need:,} bytes on {device}, where {free:,} are free: leave it on the host, "
+def _with_room(data, device, spare):
+    "`device`, if the images fit there beside `spare` bytes."
+    need = sum(t.nbytes for t in (data.x, data.y) if t is not None and t.device != device)
+    if not need or need + spare <= (free := free_bytes(device)): return device
+    raise ValueError(f"{data.name} needs {need:,} bytes on {device}{f' beside {spare:,} for other things' * (spare > 0)}, where {free:,} are free: leave it on the host, "
                      "from where batches are streamed, or take a smaller img_size or a subset")
 
 # %% ../nbs/02_images.ipynb #787e6ea0
@@ -209,9 +204,12 @@ class ImageData:
         keep = torch.arange(len(self))[torch.as_tensor(index) if isinstance(index, range) else index].to(self.x.device)
         return replace(self, x=self.x[keep], y=None if self.y is None else self.y[keep], identity="")
 
-    def to(self, device: str | torch.device) -> ImageData:
+    def to(self,
+        device: str | torch.device,
+        spare: int = 0, # bytes that are to stay free there, for networks and their training
+    ) -> ImageData:
         "The same images on `device`; what does not fit there is refused beforehand."
-        device = _with_room(self, torch.empty(0, device=device).device)    # which also makes "cuda" "cuda:0"
+        device = _with_room(self, torch.empty(0, device=device).device, spare)    # which also makes "cuda" "cuda:0"
         return replace(self, x=self.x.to(device), y=None if self.y is None else self.y.to(device))
 
     def batches(self,
@@ -386,7 +384,7 @@ def _folder(name, root, split, img_size):
     given = Path(name.removeprefix("folder:"))
     path = next((p for p in (given, root / given) if p.exists()), None)
     if path is None: raise FileNotFoundError(f"{name}: there is neither {given.absolute()} nor {(root / given).absolute()}")
-    return _decoded(root, name, (_stamp(path, deep=True), split, img_size),
+    return _decoded(root, name, (str(path.resolve()), _stamp(path, deep=True), split, img_size),
                     lambda scratch: _read_folder(path, name, split, img_size, scratch))
 
 # %% ../nbs/02_images.ipynb #4f676c6c

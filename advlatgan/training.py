@@ -272,8 +272,7 @@ def _losses(step, loss_D, loss_G, keeper, world):
     if world > 1: dist.all_reduce(both); both /= world
     record = dict(zip(("step", "loss_D", "loss_G"), (step, *both.tolist())))
     if not (math.isfinite(record["loss_D"]) and math.isfinite(record["loss_G"])):
-        kept = f"the last checkpoint is {keeper.last}" if keeper.last else "there is no checkpoint"
-        raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {kept}")
+        raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {keeper.where()}")
     return record
 
 # %% ../nbs/40_training.ipynb #306dfba2

@@ -90,7 +90,7 @@ def test_no_room_on_the_device(refused, monkeypatch):
     "Both numbers are said."
     line = refused("train_images", "-p", "device=cpu", "width=64", "batch_size=5000")
     assert re.search(r"sngan of width 64.0 with batches of 5000 needs [\d,]{15,} bytes or more on cpu, where [\d,]+ are free: take a smaller width or batch_size$", line)
-    monkeypatch.setattr(data, "_free_bytes", lambda device: 1000)
+    monkeypatch.setattr(checks, "free_bytes", lambda device: 1000)
     assert "where 1,000 are free" in refused("train_images", "-p", "device=cpu")
 
 
