@@ -38,9 +38,10 @@ def _groups_leave(root="/"):
     return left
 
 def free_bytes(
-    device: torch.device, # cpu or cuda
-) -> float:               # bytes; inf where nobody says
+    device: str | torch.device, # cpu or cuda
+) -> float:                     # bytes; inf where nobody says
     "Bytes that can still be had on a device."
+    device = torch.device(device)
     if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
     if device.type != "cpu" or not meminfo.exists(): return float("inf")
@@ -53,24 +54,30 @@ class Peak:
     "What a piece of work took."
     mb: float | None = None # megabytes (2**20 bytes) at the peak beyond what was held before; None where nobody says
 
+def _forgotten():
+    "Give back what was freed, and have the kernel start this process's peak anew; whether that could be done."
+    try:
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)    # glibc's
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError: return False                                          # not Linux, or a sandbox that does not allow it
+    return True
+
 def _status(key):
     "A line of this process's memory, in MB."
     return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
 
 @contextmanager
 def peak_memory(
-    device: torch.device = torch.device("cpu"),
+    device: str | torch.device = "cpu",
 ) -> Iterator[Peak]: # whose `mb` is set at the end
     "The memory that the work inside takes at its peak."
-    peak, anew = Peak(), Path("/proc/self/clear_refs")
+    peak, device = Peak(), torch.device(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         yield peak
         peak.mb = (torch.cuda.max_memory_allocated(device) - before) / 2**20
-    elif device.type == "cpu" and anew.exists():
-        ctypes.CDLL(None).malloc_trim(0)
-        anew.write_text("5")
+    elif device.type == "cpu" and _forgotten():
         before = _status("VmRSS")
         yield peak
         peak.mb = _status("VmHWM") - before
