@@ -141,12 +141,11 @@ def mnistcnn() -> Extractor:
 # %% ../nbs/45_features.ipynb #ca1254ad
 class _SameConv(nn.Conv2d):
     "Convolution without bias, padded as TensorFlow's SAME pads even sizes."
-    def __init__(self, a, b, kernel, stride=1, groups=1): super().__init__(a, b, kernel, stride, groups=groups, bias=False)
+    def __init__(self, a, b, kernel, stride=1, groups=1): super().__init__(a, b, kernel, stride, kernel // 2, groups=groups, bias=False)
 
-    def forward(self, x):
-        k, stride = self.kernel_size[0], self.stride[0]
-        if stride == 1: return nn.functional.conv2d(x, self.weight, self.bias, 1, k // 2, groups=self.groups)
-        return super().forward(nn.functional.pad(x, ((k - stride) // 2, (k - stride + 1) // 2) * 2))
+    def forward(self, x): # stride 2 starts one later: the weight gets a first row and column of zeros, which is less to copy than the map
+        w = self.weight if self.stride[0] == 1 else nn.functional.pad(self.weight, (1, 0, 1, 0))
+        return nn.functional.conv2d(x, w, self.bias, self.stride, self.padding, groups=self.groups)
 
 def _conv_bn(*args, **kwargs): return [_SameConv(*args, **kwargs), nn.BatchNorm2d(args[1], eps=1e-3)]
 
