@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'ImageG', 'ImageD', 'ResBlock', 'SumPool', 'build']
+__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'ImageG', 'ImageD', 'UpConv', 'DownConv', 'ResBlock', 'SumPool', 'build']
 
 # %% ../nbs/10_nets.ipynb #db12cfb2
 def mlp(
@@ -80,6 +80,7 @@ def pacgan_pair(
 import difflib
 from collections.abc import Callable
 
+from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d
 from torch.nn.utils.parametrizations import spectral_norm
 
 # %% ../nbs/12_image_nets.ipynb #aa4d4f85
@@ -169,6 +170,21 @@ def _down_body(img_size, in_channels, layers, slope, norm, bias):
     return nn.Sequential(*body, nn.Flatten()), a * img_size**2
 
 # %% ../nbs/12_image_nets.ipynb #f354341a
+class UpConv(nn.Conv2d):
+    "A 3×3 convolution of the map with each pixel doubled, which is never made: 4 taps instead of 9 for each pixel of the result."
+    def __init__(self, a: int, b: int): super().__init__(a, b, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor: # (B, a, H, W) -> (B, b, 2H, 2W)
+        taps = avg_pool2d(self.weight, 2, 1, 1, divisor_override=1) # (b, a, 4, 4): of one small pixel, to each place around it
+        return conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), self.bias, 2, 1)
+
+class DownConv(nn.Conv2d):
+    "A 3×3 convolution followed by the mean over 2×2 pixels, as one of 4×4 that does not make what is averaged: 16 taps instead of 36."
+    def __init__(self, a: int, b: int): super().__init__(a, b, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor: # (B, a, H, W) -> (B, b, H/2, W/2)
+        return conv2d(x, avg_pool2d(self.weight, 2, 1, 1), self.bias, 2, 1)
+
 class ResBlock(nn.Module):
     "Two 3×3 convolutions beside a 1×1 shortcut; the map is doubled, halved or kept."
     def __init__(self,
@@ -178,11 +194,12 @@ class ResBlock(nn.Module):
         first: bool = False,         # no ReLU at the entry: the input is an image
     ):
         super().__init__()
-        up = [nn.Upsample(scale_factor=2)] if resample == "up" else []
-        down = [nn.AvgPool2d(2)] if resample == "down" else []
+        up, down = [nn.Upsample(scale_factor=2)] * (resample == "up"), [nn.AvgPool2d(2)] * (resample == "down")
         entry = [*([nn.BatchNorm2d(a)] if norm else []), nn.ReLU()] if not first else []
         middle = [*([nn.BatchNorm2d(b)] if norm else []), nn.ReLU()]
-        self.residual = nn.Sequential(*entry, *up, nn.Conv2d(a, b, 3, 1, 1), *middle, nn.Conv2d(b, b, 3, 1, 1), *down)
+        one = UpConv(a, b) if up else nn.Conv2d(a, b, 3, 1, 1)
+        two = DownConv(b, b) if down else nn.Conv2d(b, b, 3, 1, 1)
+        self.residual = nn.Sequential(*entry, one, *middle, two)
         self.shortcut = nn.Sequential(*down, nn.Conv2d(a, b, 1), *up) if resample or a != b else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor: return self.residual(x) + self.shortcut(x)
