@@ -46,7 +46,7 @@ def style(method: str) -> dict:
 def _legend_below(fig):
     "One legend for all panels, off the points."
     handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=6, fontsize=7)
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=min(6, int(fig.bbox.width / fig.dpi / 1.2)), fontsize=7) # as many as fit
 
 # %% ../nbs/70_plots.ipynb #84621e98
 def points(
