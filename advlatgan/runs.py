@@ -123,7 +123,7 @@ class Experiment:
     reproduces: str                                 # which figure or table, of which paper
     presets: dict[str, dict | list[dict]]           # preset -> {parameter: value, or values to sweep}, or some of these; "seeds" -> list
     allowed: dict = field(default_factory=dict)     # parameter -> range or choices
-    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, if not ours}
+    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, or {ours: theirs}, if not ours}
     table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
     figure: str = ""                                # a function of `plots`
     reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}; a key may list several values that it stands beside
@@ -244,6 +244,7 @@ def _with_needs(experiments, experiment, preset, params):
     for key, need in experiment.needs.items():
         theirs = {k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in need.get("params", {}).items()}
         chosen = need.get("preset", preset)
+        if isinstance(chosen, dict): chosen = chosen.get(preset, preset)
         found = plan(experiments, need["experiment"], chosen, theirs, [theirs.pop("seed", params["seed"])])
         if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} gives {len(found)}: fix the swept parameters under 'needs'")
         needs[key] = found[0]
