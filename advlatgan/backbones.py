@@ -20,58 +20,109 @@ __all__ = ['BACKBONES', 'Backbone', 'backbone']
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
     "A GAN as the paper trains it, apart from its size and its length."
-    arch: str                               # of `nets.build`
-    loss: str                               # of `losses`
-    penalty: Callable | None = None         # added to D's loss
-    constrain: Callable | None = None       # done to D after each of its steps
-    betas: tuple[float, float] = (0., 0.9)  # Adam's
-    settings: dict = field(default_factory=dict) # further fields of `TrainConfig`
-    flip: bool = True                       # flip half of the images (digits are never flipped)
-    noise: bool = False                     # add U[0, 1)/128 to them
-    conditional: bool = False               # needs labels
-    eps: dict[str, float] = field(default_factory=dict) # -qua's step size on the paper's data sets
+
+    arch: str  # of `nets.build`
+    loss: str  # of `losses`
+    penalty: Callable | None = None  # added to D's loss
+    constrain: Callable | None = None  # done to D after each of its steps
+    betas: tuple[float, float] = (0.0, 0.9)  # Adam's
+    settings: dict = field(default_factory=dict)  # further fields of `TrainConfig`
+    flip: bool = True  # flip half of the images (digits are never flipped)
+    noise: bool = False  # add U[0, 1)/128 to them
+    conditional: bool = False  # needs labels
+    eps: dict[str, float] = field(default_factory=dict)  # -qua's step size on the paper's data sets
 
     def images(self, data: ImageData) -> ImageData:
         "The set as this backbone reads it: its transforms, and labels only if they are used."
-        if self.conditional and data.y is None: raise ValueError(f"{data.name} has no labels, and {self.arch} is class-conditional: choose a labelled set or another backbone")
+        if self.conditional and data.y is None:
+            raise ValueError(
+                f"{data.name} has no labels, and {self.arch} is class-conditional: choose a labelled set or another backbone"
+            )
         data = data if self.conditional else data.without_labels()
         return data.with_transforms(flip=self.flip and "mnist" not in data.name, noise=self.noise)
 
-    def spec(self, data: ImageData, z_dim: int = 100, width: float = 1.) -> dict:
+    def spec(self, data: ImageData, z_dim: int = 100, width: float = 1.0) -> dict:
         "What `nets.build` is to be given for this set."
-        return dict(arch=self.arch, img_size=data.x.shape[-1], img_channels=data.x.shape[1], z_dim=z_dim, width=width, num_classes=data.num_classes if self.conditional else 0)
+        return dict(
+            arch=self.arch,
+            img_size=data.x.shape[-1],
+            img_channels=data.x.shape[1],
+            z_dim=z_dim,
+            width=width,
+            num_classes=data.num_classes if self.conditional else 0,
+        )
 
-    def config(self,
-        lr: float = 0., # Adam's step size, for both networks; 0: the paper's
-        **settings,     # what differs: total_steps, batch_size, seed, …
+    def config(
+        self,
+        lr: float = 0.0,  # Adam's step size, for both networks; 0: the paper's
+        **settings,  # what differs: total_steps, batch_size, seed, …
     ) -> TrainConfig:
         rates = dict(lr_G=lr, lr_D=lr) if lr else {}
-        return TrainConfig(**(dict(loss=self.loss, betas=self.betas) | rates | self.settings | settings))
+        return TrainConfig(
+            **(dict(loss=self.loss, betas=self.betas) | rates | self.settings | settings)
+        )
 
-    def hooks(self) -> dict[str, Callable | None]: return dict(penalty=self.penalty, constrain=self.constrain)
+    def hooks(self) -> dict[str, Callable | None]:
+        return dict(penalty=self.penalty, constrain=self.constrain)
 
-    def qua_eps(self, name: str, img_size: int) -> float: # name of the data set
+    def qua_eps(self, name: str, img_size: int) -> float:  # name of the data set
         "ε of -qua on that set; on one that the paper does not have, that of its set of about that size."
-        like = name if name in self.eps else "cifar10" if img_size <= 32 else "stl10" if img_size <= 48 or "celeba" not in self.eps else "celeba"
+        like = (
+            name
+            if name in self.eps
+            else "cifar10"
+            if img_size <= 32
+            else "stl10"
+            if img_size <= 48 or "celeba" not in self.eps
+            else "celeba"
+        )
         return self.eps[like]
 
 # %% ../nbs/43_backbones.ipynb #a2b19d62
-_DCGAN = dict(cifar10=.03, stl10=.04)
-_WGAN_GP = {"cifar10": .015, "stl10": .015, "lsun-church": .05, "celeba": .02}
-_SNGAN = {"cifar10": .04, "stl10": .05, "lsun-church": .05, "celeba": .05}
+_DCGAN = dict(cifar10=0.03, stl10=0.04)
+_WGAN_GP = {"cifar10": 0.015, "stl10": 0.015, "lsun-church": 0.05, "celeba": 0.02}
+_SNGAN = {"cifar10": 0.04, "stl10": 0.05, "lsun-church": 0.05, "celeba": 0.05}
 
 BACKBONES: dict[str, Backbone] = {
-    "dcgan":    Backbone(arch="dcgan", loss="bce", betas=(.5, .9), eps=_DCGAN),
-    "wgan":     Backbone(arch="wgan", loss="wasserstein", constrain=losses.clip_weights(.1), eps=dict(cifar10=.01, stl10=.02)),
-    "wgan-gp":  Backbone(arch="wgan", loss="wasserstein", penalty=losses.gradient_penalty(10.), eps=_WGAN_GP),
-    "sngan":    Backbone(arch="sngan", loss="hinge", flip=False, noise=True, eps=_SNGAN),
-    "lsgan":    Backbone(arch="dcgan", loss="least_squares", betas=(.5, .9), eps=_DCGAN),
-    "wgan-div": Backbone(arch="wgan", loss="wasserstein", penalty=losses.wgan_div(2., 6.), eps=_WGAN_GP),
-    "acgan":    Backbone(arch="acgan", loss="bce", betas=(.5, .9), settings=dict(aux=1.), conditional=True, eps=_DCGAN),
-    "cgan":     Backbone(arch="cgan", loss="bce", betas=(.5, .999), settings=dict(weight_decay=1e-4, lr_decay=False), flip=False, conditional=True, eps=_DCGAN),
+    "dcgan": Backbone(arch="dcgan", loss="bce", betas=(0.5, 0.9), eps=_DCGAN),
+    "wgan": Backbone(
+        arch="wgan",
+        loss="wasserstein",
+        constrain=losses.clip_weights(0.1),
+        eps=dict(cifar10=0.01, stl10=0.02),
+    ),
+    "wgan-gp": Backbone(
+        arch="wgan", loss="wasserstein", penalty=losses.gradient_penalty(10.0), eps=_WGAN_GP
+    ),
+    "sngan": Backbone(arch="sngan", loss="hinge", flip=False, noise=True, eps=_SNGAN),
+    "lsgan": Backbone(arch="dcgan", loss="least_squares", betas=(0.5, 0.9), eps=_DCGAN),
+    "wgan-div": Backbone(
+        arch="wgan", loss="wasserstein", penalty=losses.wgan_div(2.0, 6.0), eps=_WGAN_GP
+    ),
+    "acgan": Backbone(
+        arch="acgan",
+        loss="bce",
+        betas=(0.5, 0.9),
+        settings=dict(aux=1.0),
+        conditional=True,
+        eps=_DCGAN,
+    ),
+    "cgan": Backbone(
+        arch="cgan",
+        loss="bce",
+        betas=(0.5, 0.999),
+        settings=dict(weight_decay=1e-4, lr_decay=False),
+        flip=False,
+        conditional=True,
+        eps=_DCGAN,
+    ),
 }
+
 
 def backbone(name: str) -> Backbone:
     "The backbone of that name."
-    if name not in BACKBONES: raise ValueError(f"unknown backbone {name!r}: did you mean {difflib.get_close_matches(name, BACKBONES, 1, 0)[0]!r}? Known: {', '.join(BACKBONES)}")
+    if name not in BACKBONES:
+        raise ValueError(
+            f"unknown backbone {name!r}: did you mean {difflib.get_close_matches(name, BACKBONES, 1, 0)[0]!r}? Known: {', '.join(BACKBONES)}"
+        )
     return BACKBONES[name]

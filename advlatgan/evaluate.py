@@ -28,47 +28,76 @@ __all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'ev
 @dataclass(frozen=True)
 class Protocol:
     "What a number was computed from."
-    name: str            # as it was asked for
-    measure: str         # "fid", "kid", "is", "density", "pr" or "modes"
-    n_fake: int          # generated images
+
+    name: str  # as it was asked for
+    measure: str  # "fid", "kid", "is", "density", "pr" or "modes"
+    n_fake: int  # generated images
     split: str = "test"  # the reals' split
-    k: int | None = None # neighbours
+    k: int | None = None  # neighbours
 
     @property
-    def n_real(self) -> int | None: # reals, None: the whole split
+    def n_real(self) -> int | None:  # reals, None: the whole split
         return self.n_fake if self.measure in ("density", "pr") else None
 
 # %% ../nbs/55_evaluate.ipynb #5b915369
-MEASURES = dict(fid=None, kid=None, density=5, pr=3, modes=None) | {"is": None} # measure -> its usual k
+MEASURES = dict(fid=None, kid=None, density=5, pr=3, modes=None) | {
+    "is": None
+}  # measure -> its usual k
+
 
 def protocol(
-    name: str, # "fid50k_test", "density10k_k5", …: the table above, or its grammar
+    name: str,  # "fid50k_test", "density10k_k5", …: the table above, or its grammar
 ) -> Protocol:
     "The protocol of that name."
-    found = re.fullmatch(rf"({'|'.join(MEASURES)})([1-9]\d*)(k?)(?:_([a-z][a-z+]*?))?(?:_k([1-9]\d*))?", name)
+    found = re.fullmatch(
+        rf"({'|'.join(MEASURES)})([1-9]\d*)(k?)(?:_([a-z][a-z+]*?))?(?:_k([1-9]\d*))?", name
+    )
     measure, count, thousands, split, k = found.groups() if found else [None] * 5
     if not found or (k and MEASURES[measure] is None) or (split and measure in ("is", "modes")):
-        raise ValueError(f"unknown protocol {name!r}: expected a name like fid50k_test, kid10k_train, is50k, density10k_k5, pr10k_k3, modes10k")
-    return Protocol(name, measure, int(count) * (1000 if thousands else 1), split or "test", int(k) if k else MEASURES[measure])
+        raise ValueError(
+            f"unknown protocol {name!r}: expected a name like fid50k_test, kid10k_train, is50k, density10k_k5, pr10k_k3, modes10k"
+        )
+    return Protocol(
+        name,
+        measure,
+        int(count) * (1000 if thousands else 1),
+        split or "test",
+        int(k) if k else MEASURES[measure],
+    )
 
 # %% ../nbs/55_evaluate.ipynb #a44ec47e
 def default_protocols(
-    n: int,             # images at hand
-    split: str,         # split of the reals
-    n_real: int,        # how many reals that split has
-    modes: bool,        # whether the extractor tells the data's modes
-) -> list[Protocol]:    # as much as they allow
+    n: int,  # images at hand
+    split: str,  # split of the reals
+    n_real: int,  # how many reals that split has
+    modes: bool,  # whether the extractor tells the data's modes
+) -> list[Protocol]:  # as much as they allow
     "Everything, at the size of what is at hand; no more than 10,000 for the neighbours."
-    def count(m): return f"{m // 1000}k" if m % 1000 == 0 else str(m)
+
+    def count(m):
+        return f"{m // 1000}k" if m % 1000 == 0 else str(m)
+
     m = min(n, n_real, 10_000)
-    names = [f"fid{count(n)}_{split}", f"kid{count(n)}_{split}", f"is{count(n)}", f"pr{count(m)}_{split}_k3", f"density{count(m)}_{split}_k5", f"density{count(m)}_{split}_k10"]
+    names = [
+        f"fid{count(n)}_{split}",
+        f"kid{count(n)}_{split}",
+        f"is{count(n)}",
+        f"pr{count(m)}_{split}_k3",
+        f"density{count(m)}_{split}_k5",
+        f"density{count(m)}_{split}_k10",
+    ]
     return [protocol(name) for name in names + [f"modes{count(n)}"] * modes]
 
 # %% ../nbs/55_evaluate.ipynb #2e7a2d60
-def label(p: Protocol, extractor: features.Extractor, what: str) -> str: # what: "fid", "density", …
+def label(
+    p: Protocol, extractor: features.Extractor, what: str
+) -> str:  # what: "fid", "density", …
     "The name that a number may bear: bare with Inception's true file, else with the extractor in it."
-    if extractor.distance == "fid": return p.name.replace(p.measure, what, 1)
-    own = {"fid": extractor.distance, "kid": f"kd_{extractor.distance.removeprefix('fd_')}"}.get(what, f"{what}_{extractor.distance.removeprefix('fd_')}")
+    if extractor.distance == "fid":
+        return p.name.replace(p.measure, what, 1)
+    own = {"fid": extractor.distance, "kid": f"kd_{extractor.distance.removeprefix('fd_')}"}.get(
+        what, f"{what}_{extractor.distance.removeprefix('fd_')}"
+    )
     return p.name.replace(p.measure, f"{own}_", 1)
 
 # %% ../nbs/55_evaluate.ipynb #198062a3
@@ -76,159 +105,308 @@ def _subset(n: int, of: int, seed: int) -> Tensor:
     "n of `of` positions, the same for every protocol with the same n."
     return torch.randperm(of, generator=torch.Generator().manual_seed(seed))[:n].sort().values
 
+
 def _measure(p, extractor, fake, real, seed) -> dict[str, float]:
     "The numbers of one protocol, under their full names; fake has exactly p.n_fake rows."
-    if p.measure == "fid": return {label(p, extractor, "fid"): metrics.frechet_distance(real.gaussian, fake.x)}
+    if p.measure == "fid":
+        return {label(p, extractor, "fid"): metrics.frechet_distance(real.gaussian, fake.x)}
     if p.measure in ("kid", "is"):
-        e = metrics.kernel_distance(real.x, fake.x, seed=seed) if p.measure == "kid" else metrics.inception_score(fake.probs, seed=seed)
-        return {label(p, extractor, p.measure): e.value, label(p, extractor, p.measure) + "_std": e.std}
+        e = (
+            metrics.kernel_distance(real.x, fake.x, seed=seed)
+            if p.measure == "kid"
+            else metrics.inception_score(fake.probs, seed=seed)
+        )
+        return {
+            label(p, extractor, p.measure): e.value,
+            label(p, extractor, p.measure) + "_std": e.std,
+        }
     if p.measure == "modes":
-        return {label(p, extractor, key): v for key, v in metrics.mode_metrics(fake.probs.argmax(1), fake.probs.shape[1]).items()}
+        return {
+            label(p, extractor, key): v
+            for key, v in metrics.mode_metrics(fake.probs.argmax(1), fake.probs.shape[1]).items()
+        }
     k_pr, k_dc = (p.k, ()) if p.measure == "pr" else (None, (p.k,))
-    return {label(p, extractor, key.removesuffix(f"_k{p.k}")): v for key, v in metrics.manifold_metrics(real.neighbours, fake.x, k_pr, k_dc).items()}
+    return {
+        label(p, extractor, key.removesuffix(f"_k{p.k}")): v
+        for key, v in metrics.manifold_metrics(real.neighbours, fake.x, k_pr, k_dc).items()
+    }
 
 # %% ../nbs/55_evaluate.ipynb #933150ae
 def evaluate(
-    fake: Tensor | ImageData | Iterable[Tensor],      # generated images: uint8 (N, C, H, W) or float in [-1, 1]; or batches of them, e.g. a generator's samples
-    data: str | Callable[[str], ImageData],           # the real set's name, or a function that gives the set of a split
-    extractor: features.Extractor,                    # what turns images into features
-    protocols: Sequence[str] | None = None,           # names; None: everything that the sizes at hand allow, on `split`
-    split: str = "test",                              # for protocols=None
-    root: str | Path | None = None,                   # data root
-    per_class: bool = False,                          # every measure within each class as well; needs `fake` with labels
-    seed: int = 0,                                    # of subsets and splits
-    **options,                                        # of `features.extract`: batch_size, device, bf16, progress
-) -> dict:                                            # a record: metrics, protocols, extractor, data, fake, warnings
+    fake: Tensor
+    | ImageData
+    | Iterable[
+        Tensor
+    ],  # generated images: uint8 (N, C, H, W) or float in [-1, 1]; or batches of them, e.g. a generator's samples
+    data: str
+    | Callable[
+        [str], ImageData
+    ],  # the real set's name, or a function that gives the set of a split
+    extractor: features.Extractor,  # what turns images into features
+    protocols: Sequence[str]
+    | None = None,  # names; None: everything that the sizes at hand allow, on `split`
+    split: str = "test",  # for protocols=None
+    root: str | Path | None = None,  # data root
+    per_class: bool = False,  # every measure within each class as well; needs `fake` with labels
+    seed: int = 0,  # of subsets and splits
+    **options,  # of `features.extract`: batch_size, device, bf16, progress
+) -> dict:  # a record: metrics, protocols, extractor, data, fake, warnings
     "Measure generated images against a data set, by named protocols."
     real_of = data if callable(data) else (lambda split: image_dataset(data, root, split))
     y = fake.y if isinstance(fake, ImageData) else None
-    if per_class and y is None: raise ValueError("measures per class need labels of the generated images: give a folder with one folder per class")
-    asked = None if protocols is None else [protocol(name) for name in protocols]   # a wrong name is found before any work
-    reals = {s: real_of(s) for s in ({split} if asked is None else {p.split for p in asked if p.measure not in ("is", "modes")})}
-    if hasattr(fake, "__len__"): _enough(asked or [], len(fake))
+    if per_class and y is None:
+        raise ValueError(
+            "measures per class need labels of the generated images: give a folder with one folder per class"
+        )
+    asked = (
+        None if protocols is None else [protocol(name) for name in protocols]
+    )  # a wrong name is found before any work
+    reals = {
+        s: real_of(s)
+        for s in (
+            {split}
+            if asked is None
+            else {p.split for p in asked if p.measure not in ("is", "modes")}
+        )
+    }
+    if hasattr(fake, "__len__"):
+        _enough(asked or [], len(fake))
     for r in reals.values() if per_class else ():
-        if r.classes != fake.classes: raise ValueError(f"the generated images have the classes {', '.join(fake.classes[:3])}, … and {r.name} has {', '.join(r.classes[:3]) or 'none'}, …: name the folders alike")
+        if r.classes != fake.classes:
+            raise ValueError(
+                f"the generated images have the classes {', '.join(fake.classes[:3])}, … and {r.name} has {', '.join(r.classes[:3]) or 'none'}, …: name the folders alike"
+            )
     f = features.extract(extractor, fake.x if isinstance(fake, ImageData) else fake, **options)
-    if asked is None: asked = default_protocols(len(f.x), split, len(reals[split]), f.probs.shape[1] == reals[split].num_classes)
+    if asked is None:
+        asked = default_protocols(
+            len(f.x), split, len(reals[split]), f.probs.shape[1] == reals[split].num_classes
+        )
     _enough(asked, len(f.x))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", metrics.SampleSizeWarning)
-        found, classes = _run(asked, f, y if per_class else None, reals, extractor, root, seed, options)
+        found, classes = _run(
+            asked, f, y if per_class else None, reals, extractor, root, seed, options
+        )
     said = list(dict.fromkeys(str(w.message) for w in caught))
-    return dict(metrics=found, **(dict(per_class=classes) if per_class else {}), protocols={p.name: {**asdict(p), "n_real": p.n_real or len(reals[p.split]) if p.split in reals else None} for p in asked},
-                extractor=extractor.identity, data={s: repr(r) for s, r in reals.items()}, fake=dict(n=len(f.x), identity=getattr(fake, "identity", None)), seed=seed,
-                bf16=options.get("bf16", False), warnings=said, torch=torch.__version__)
+    return dict(
+        metrics=found,
+        **(dict(per_class=classes) if per_class else {}),
+        protocols={
+            p.name: {
+                **asdict(p),
+                "n_real": p.n_real or len(reals[p.split]) if p.split in reals else None,
+            }
+            for p in asked
+        },
+        extractor=extractor.identity,
+        data={s: repr(r) for s, r in reals.items()},
+        fake=dict(n=len(f.x), identity=getattr(fake, "identity", None)),
+        seed=seed,
+        bf16=options.get("bf16", False),
+        warnings=said,
+        torch=torch.__version__,
+    )
 
 # %% ../nbs/55_evaluate.ipynb #9dc3342b
 def _enough(protocols, n):
     for p in protocols:
-        if p.n_fake > n: raise ValueError(f"{p.name} needs {p.n_fake:,} generated images and there are {n:,}: make more, or ask for {p.measure}{n}…")
+        if p.n_fake > n:
+            raise ValueError(
+                f"{p.name} needs {p.n_fake:,} generated images and there are {n:,}: make more, or ask for {p.measure}{n}…"
+            )
+
 
 def _run(protocols, f, y, reals, extractor, root, seed, options):
     "All protocols, sharing references; then, if there are labels y, each within each class."
-    ks = {(p.split, p.n_real): [q.k for q in protocols if q.k and (q.split, q.n_real) == (p.split, p.n_real)] for p in protocols}
+    ks = {
+        (p.split, p.n_real): [
+            q.k for q in protocols if q.k and (q.split, q.n_real) == (p.split, p.n_real)
+        ]
+        for p in protocols
+    }
     found, classes = {}, {}
     for p in protocols:
         keep = _subset(p.n_fake, len(f.x), seed)
         part, real = features.Features(f.x[keep], f.probs[keep]), None
         if p.split in reals and p.measure not in ("is", "modes"):
-            real = features.reference(reals[p.split], extractor, p.n_real, ks[p.split, p.n_real], root, **options)
+            real = features.reference(
+                reals[p.split], extractor, p.n_real, ks[p.split, p.n_real], root, **options
+            )
         found |= _measure(p, extractor, part, real, seed)
-        if y is not None: _within_classes(classes, p, extractor, part, y[keep], real, seed)
+        if y is not None:
+            _within_classes(classes, p, extractor, part, y[keep], real, seed)
     return found, classes
+
 
 def _within_classes(classes, p, extractor, part, y, real, seed):
     for c in (y if real is None else real.y).unique().tolist():
         mine = features.Features(part.x[y == c], part.probs[y == c])
         try:
             x = None if real is None else real.x[real.y == c]
-            theirs = x if x is None else metrics.Reference(x, metrics.gaussian(x) if p.measure == "fid" else None, metrics.neighbours(x, p.k) if p.k else None)
+            theirs = (
+                x
+                if x is None
+                else metrics.Reference(
+                    x,
+                    metrics.gaussian(x) if p.measure == "fid" else None,
+                    metrics.neighbours(x, p.k) if p.k else None,
+                )
+            )
             row = classes.setdefault(str(c), {})
             row |= _measure(p, extractor, mine, theirs, seed)
-            row.setdefault("samples", {})[p.name] = dict(fake=len(mine.x), real=None if x is None else len(x))
-        except ValueError as e: raise ValueError(f"class {c}: {e}") from None
+            row.setdefault("samples", {})[p.name] = dict(
+                fake=len(mine.x), real=None if x is None else len(x)
+            )
+        except ValueError as e:
+            raise ValueError(f"class {c}: {e}") from None
 
 # %% ../nbs/55_evaluate.ipynb #343ad6ab
 def generated_features(
-    checkpoint: str | Path,             # a file, or a folder of them
-    n: int,                             # images, of the classes in turn if there are any
+    checkpoint: str | Path,  # a file, or a folder of them
+    n: int,  # images, of the classes in turn if there are any
     extractor: features.Extractor,
-    seed: int = 0,                      # of the latents
-    refine: dict | None = None,         # n_adv, eps of -z; None: latents as they are drawn
-    device: str | torch.device = "cpu", # of both networks
-    progress: Callable | None = None,   # called with (images done, n)
-) -> tuple[Tensor, Tensor | None]:      # features (n, F), and the classes asked for, (n,)
+    seed: int = 0,  # of the latents
+    refine: dict | None = None,  # n_adv, eps of -z; None: latents as they are drawn
+    device: str | torch.device = "cpu",  # of both networks
+    progress: Callable | None = None,  # called with (images done, n)
+) -> tuple[Tensor, Tensor | None]:  # features (n, F), and the classes asked for, (n,)
     "Features of what the generator of a checkpoint makes."
     from advlatgan.sample import load_sampler
+
     (sampler, _), parts, done = load_sampler(checkpoint, seed, refine, device), [], 0
     for x in sampler.batches(n):
         parts.append(features.extract(extractor, x, device=device).x)
-        if progress is not None: progress(done := done + len(x), n)
+        if progress is not None:
+            progress(done := done + len(x), n)
     return torch.cat(parts), sampler.labels(n)
 
 # %% ../nbs/55_evaluate.ipynb #7811ffe0
 def against(
-    real: ImageData,                 # the reals
+    real: ImageData,  # the reals
     extractor: features.Extractor,
-    n: int,                          # how many of them, drawn once with seed 0
-    k_pr: int = 3,                   # neighbours of precision and recall
-    k_dc: Sequence[int] = (5,),      # of density and coverage
-    **options,                       # of `features.extract`: batch_size, device
-) -> Callable[[Tensor | Iterable[Tensor]], dict[str, float]]: # images -> fd_…, is_…, precision, recall, density_k5, coverage_k5
+    n: int,  # how many of them, drawn once with seed 0
+    k_pr: int = 3,  # neighbours of precision and recall
+    k_dc: Sequence[int] = (5,),  # of density and coverage
+    **options,  # of `features.extract`: batch_size, device
+) -> Callable[
+    [Tensor | Iterable[Tensor]], dict[str, float]
+]:  # images -> fd_…, is_…, precision, recall, density_k5, coverage_k5
     "A function that measures generated images against these reals."
     reference = features.reference(real, extractor, n, ks=(k_pr, *k_dc), **options)
     own = "" if extractor.distance == "fid" else extractor.distance.removeprefix("fd")
+
     def measure(fake):
         f = features.extract(extractor, fake, **options)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", metrics.SampleSizeWarning)   # whoever asks for n knows n
-            return {extractor.distance: metrics.frechet_distance(reference.gaussian, f.x), f"is{own}": metrics.inception_score(f.probs).value,
-                    **metrics.manifold_metrics(reference.neighbours, f.x, k_pr, k_dc)}
+            warnings.simplefilter("ignore", metrics.SampleSizeWarning)  # whoever asks for n knows n
+            return {
+                extractor.distance: metrics.frechet_distance(reference.gaussian, f.x),
+                f"is{own}": metrics.inception_score(f.probs).value,
+                **metrics.manifold_metrics(reference.neighbours, f.x, k_pr, k_dc),
+            }
+
     return measure
 
 # %% ../nbs/55_evaluate.ipynb #8b2765af
 def read_images(
-    path: str | Path,               # a folder or .tar of pictures, or an .npz, .npy or .pt file
-    root: str | Path | None = None, # data root, where decoded pictures are kept
-    img_size: int | None = None,    # resize pictures to this; None: they must have one size
-) -> Tensor | ImageData:            # images as `features.extract` takes them
+    path: str | Path,  # a folder or .tar of pictures, or an .npz, .npy or .pt file
+    root: str | Path | None = None,  # data root, where decoded pictures are kept
+    img_size: int | None = None,  # resize pictures to this; None: they must have one size
+) -> Tensor | ImageData:  # images as `features.extract` takes them
     "Generated images from disk; what is missing or damaged is one clear line."
     path = Path(path)
-    if not path.exists(): raise FileNotFoundError(f"{path.absolute()} is not there: give a folder of pictures, a .tar of one, or an .npz, .npy or .pt file of images")
-    if path.suffix not in (".npz", ".npy", ".pt"): return image_dataset(f"folder:{path.absolute()}", root, img_size=img_size)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path.absolute()} is not there: give a folder of pictures, a .tar of one, or an .npz, .npy or .pt file of images"
+        )
+    if path.suffix not in (".npz", ".npy", ".pt"):
+        return image_dataset(f"folder:{path.absolute()}", root, img_size=img_size)
     return _read_array(path)
+
 
 def _read_array(path):
     "(N, C, H, W) from a file with one array; (N, H, W, C) and (N, H, W) are turned round."
     import numpy as np
+
     try:
-        x = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else np.load(path)
-        if path.suffix == ".npz": x = x["images" if "images" in x else x.files[0]]
-    except Exception as e: raise ValueError(f"{path.name} holds no array that can be read ({type(e).__name__}): expected one of images, (N, C, H, W) or (N, H, W, C)") from e
+        x = (
+            torch.load(path, map_location="cpu", weights_only=True)
+            if path.suffix == ".pt"
+            else np.load(path)
+        )
+        if path.suffix == ".npz":
+            x = x["images" if "images" in x else x.files[0]]
+    except Exception as e:
+        raise ValueError(
+            f"{path.name} holds no array that can be read ({type(e).__name__}): expected one of images, (N, C, H, W) or (N, H, W, C)"
+        ) from e
     x = torch.as_tensor(x) if isinstance(x, (Tensor, np.ndarray)) else x
-    if isinstance(x, Tensor) and x.ndim == 3: x = x[:, None]
-    if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3): x = x.permute(0, 3, 1, 2).contiguous()
+    if isinstance(x, Tensor) and x.ndim == 3:
+        x = x[:, None]
+    if isinstance(x, Tensor) and x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
+        x = x.permute(0, 3, 1, 2).contiguous()
     return x
 
 # %% ../nbs/55_evaluate.ipynb #e7344130
 def add_arguments(parser) -> None:
     "The arguments of `advlatgan evaluate`."
     from advlatgan.sample import add_refine_arguments
+
     add = parser.add_argument
-    add("images", metavar="FOLDER_OR_CHECKPOINT", help="generated images: a folder (or one per class), a .tar, or an .npz, .npy or .pt file; or a checkpoint, or a folder of them")
+    add(
+        "images",
+        metavar="FOLDER_OR_CHECKPOINT",
+        help="generated images: a folder (or one per class), a .tar, or an .npz, .npy or .pt file; or a checkpoint, or a folder of them",
+    )
     add("--n", type=int, metavar="N", help="images that a checkpoint generates (default: 10000)")
     add_refine_arguments(parser)
-    add("--data", required=True, metavar="NAME", help="the real set, by its name in data.image_dataset, or folder:PATH")
-    add("--extractor", default="inception", metavar="NAME", help=f"{', '.join(features.EXTRACTORS)}; only inception gives FID (default: %(default)s)")
-    add("--protocols", nargs="+", metavar="NAME", help="say fid50k_test density10k_k5; default: all that the sizes at hand allow")
-    add("--split", default="test", help="of the real set, where --protocols is not given (default: %(default)s)")
-    add("--per-class", action="store_true", help="every measure within each class too; needs one folder per class")
+    add(
+        "--data",
+        required=True,
+        metavar="NAME",
+        help="the real set, by its name in data.image_dataset, or folder:PATH",
+    )
+    add(
+        "--extractor",
+        default="inception",
+        metavar="NAME",
+        help=f"{', '.join(features.EXTRACTORS)}; only inception gives FID (default: %(default)s)",
+    )
+    add(
+        "--protocols",
+        nargs="+",
+        metavar="NAME",
+        help="say fid50k_test density10k_k5; default: all that the sizes at hand allow",
+    )
+    add(
+        "--split",
+        default="test",
+        help="of the real set, where --protocols is not given (default: %(default)s)",
+    )
+    add(
+        "--per-class",
+        action="store_true",
+        help="every measure within each class too; needs one folder per class",
+    )
     add("--img-size", type=int, metavar="PIXELS", help="resize both sets; default: as they are")
     add("--root", metavar="DIR", help="data root (default: $ADVLATGAN_DATA, else data)")
-    add("--record", type=Path, metavar="FILE", help="where the record is written as JSON (default: FOLDER's name + .evaluation.json, beside it)")
-    add("--batch-size", type=int, help="images in a network at once (default: 64; 8 in the extractor on a CPU)")
+    add(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="where the record is written as JSON (default: FOLDER's name + .evaluation.json, beside it)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        help="images in a network at once (default: 64; 8 in the extractor on a CPU)",
+    )
     add("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
-    add("--bf16", action="store_true", help="run the extractor in bfloat16; recorded, since it moves the numbers a little")
+    add(
+        "--bf16",
+        action="store_true",
+        help="run the extractor in bfloat16; recorded, since it moves the numbers a little",
+    )
     add("--seed", type=int, default=0, help="of subsets and splits (default: %(default)s)")
     add("--offline", action="store_true", help="never download the extractor's weights")
 
@@ -237,32 +415,62 @@ def _is_checkpoint(path):
     path = Path(path)
     return path.suffix == ".safetensors" or path.is_dir() and any(path.glob("step-*.safetensors"))
 
+
 def _generated(args, device):
     "The images of a call, and what is known of where they come from."
     if not _is_checkpoint(args.images):
-        if args.n is not None or args.refine: raise ValueError(f"--n and --refine are for checkpoints: {args.images} holds images already")
+        if args.n is not None or args.refine:
+            raise ValueError(
+                f"--n and --refine are for checkpoints: {args.images} holds images already"
+            )
         return read_images(args.images, args.root, args.img_size), {}
     from tqdm import tqdm
     from advlatgan.sample import load_sampler, refine_options
+
     n = 10_000 if args.n is None else args.n
     batch_size = 64 if args.batch_size is None else args.batch_size
     sampler, origin = load_sampler(args.images, args.seed, refine_options(args), device, batch_size)
-    x = torch.cat([*tqdm(sampler.batches(n), "generate", -(-n // batch_size), leave=False, disable=None)])
-    return ImageData(Path(origin["checkpoint"]).stem, x, sampler.labels(n), tuple(origin["about"].get("classes", ())), "generated"), dict(generator=origin)
+    x = torch.cat(
+        [*tqdm(sampler.batches(n), "generate", -(-n // batch_size), leave=False, disable=None)]
+    )
+    return ImageData(
+        Path(origin["checkpoint"]).stem,
+        x,
+        sampler.labels(n),
+        tuple(origin["about"].get("classes", ())),
+        "generated",
+    ), dict(generator=origin)
 
 # %% ../nbs/55_evaluate.ipynb #eaa08361
-def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
+def main(
+    args,
+) -> (
+    int
+):  # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
     "Carry out `advlatgan evaluate`: print every number under its protocol, and record it."
     from tqdm import tqdm
     from advlatgan.sample import find_device
+
     try:
         device = find_device(args.device)
-        for name in args.protocols or (): protocol(name)
+        for name in args.protocols or ():
+            protocol(name)
         fake, origin = _generated(args, device)
         extractor = features.load_extractor(args.extractor, args.root, not args.offline)
-        record = evaluate(fake, lambda split: image_dataset(args.data, args.root, split, args.img_size), extractor, args.protocols, args.split, args.root, args.per_class, args.seed,
-                          batch_size=args.batch_size, device=device, bf16=args.bf16,
-                          progress=lambda it: tqdm(it, extractor.name, unit="batch", leave=False, disable=None))
+        record = evaluate(
+            fake,
+            lambda split: image_dataset(args.data, args.root, split, args.img_size),
+            extractor,
+            args.protocols,
+            args.split,
+            args.root,
+            args.per_class,
+            args.seed,
+            batch_size=args.batch_size,
+            device=device,
+            bf16=args.bf16,
+            progress=lambda it: tqdm(it, extractor.name, unit="batch", leave=False, disable=None),
+        )
     except (ValueError, OSError, ImportError) as e:
         print(f"advlatgan evaluate: {e}", file=sys.stderr)
         return 2
@@ -275,15 +483,34 @@ def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 f
 # %% ../nbs/55_evaluate.ipynb #29c4a698
 def summary(record: dict) -> str:
     "The numbers of a record as text: one a line, then classes, then what was warned about."
-    spread, found = {k.removesuffix("_std"): v for k, v in record["metrics"].items() if k.endswith("_std")}, record["metrics"]
-    lines = [f"{k:<36} {v:.5g}" + (f" ± {spread[k]:.2g}" if k in spread else "") for k, v in found.items() if not k.endswith("_std")]
-    lines += [f"class {c:<4} {k:<25} {v:.5g}" for c, row in record.get("per_class", {}).items() for k, v in row.items() if not k.endswith("_std") and k != "samples"]
+    spread, found = (
+        {k.removesuffix("_std"): v for k, v in record["metrics"].items() if k.endswith("_std")},
+        record["metrics"],
+    )
+    lines = [
+        f"{k:<36} {v:.5g}" + (f" ± {spread[k]:.2g}" if k in spread else "")
+        for k, v in found.items()
+        if not k.endswith("_std")
+    ]
+    lines += [
+        f"class {c:<4} {k:<25} {v:.5g}"
+        for c, row in record.get("per_class", {}).items()
+        for k, v in row.items()
+        if not k.endswith("_std") and k != "samples"
+    ]
     whom = f"{record['fake']['n']:,} images against {'; '.join(record['data'].values()) or 'nothing'}; features: {record['extractor']['name']} ({record['extractor']['sha256'][:8]})"
     return "\n".join([whom, *lines, *(f"warning: {w}" for w in record["warnings"])])
 
+
 def write_record(file: Path, record: dict) -> None:
     "JSON, whole or not at all; a number that is not finite becomes null."
+
     def clean(v):
-        if isinstance(v, dict): return {k: clean(x) for k, x in v.items()}
+        if isinstance(v, dict):
+            return {k: clean(x) for k, x in v.items()}
         return None if isinstance(v, float) and not math.isfinite(v) else v
-    features.write_atomically(file, lambda part: part.write_text(json.dumps(clean(record), indent=1, allow_nan=False) + "\n"))
+
+    features.write_atomically(
+        file,
+        lambda part: part.write_text(json.dumps(clean(record), indent=1, allow_nan=False) + "\n"),
+    )

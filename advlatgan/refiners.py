@@ -30,410 +30,697 @@ __all__ = ['METHODS', 'ATTACKS', 'Cost', 'Refined', 'Method', 'advlatgan_z', 'se
            'calibration_z', 'calibrate']
 
 # %% ../nbs/60_refiners.ipynb #4d0dd9cb
-_BLOCK = 64 # latents that share a generator
+_BLOCK = 64  # latents that share a generator
+
 
 class _Noise:
     "Random numbers for latents first, first + 1, …: a function of the seed and of each latent's position."
+
     def __init__(self, seed, first, z, stream="latents"):
         blocks = range(first // _BLOCK, (first + len(z) - 1) // _BLOCK + 1)
         self.generators = [torch.Generator().manual_seed(_mix(stream, seed, b)) for b in blocks]
         self.rows, self.like = slice(first % _BLOCK, first % _BLOCK + len(z)), z
 
     def _draw(self, make, shape):
-        return torch.cat([make(_BLOCK, *shape, generator=g, dtype=self.like.dtype) for g in self.generators])[self.rows].to(self.like.device)
+        return torch.cat(
+            [make(_BLOCK, *shape, generator=g, dtype=self.like.dtype) for g in self.generators]
+        )[self.rows].to(self.like.device)
 
-    def normal(self) -> Tensor: return self._draw(torch.randn, self.like.shape[1:])
-    def uniform(self, each: bool = False) -> Tensor: return self._draw(torch.rand, self.like.shape[1:] if each else ()) # per latent, or per coordinate
+    def normal(self) -> Tensor:
+        return self._draw(torch.randn, self.like.shape[1:])
 
-def _mix(*parts): return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
+    def uniform(self, each: bool = False) -> Tensor:
+        return self._draw(
+            torch.rand, self.like.shape[1:] if each else ()
+        )  # per latent, or per coordinate
+
+
+def _mix(*parts):
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "little")
 
 # %% ../nbs/60_refiners.ipynb #ac18232f
 class Cost(NamedTuple):
     "Passes through D(G(·)) per latent; in sample space, through D alone."
+
     forward: float  # all forward passes
-    backward: float # how many of them went back to the latents
+    backward: float  # how many of them went back to the latents
     setup: int = 0  # samples passed forward once for the whole set: constants such as K and M
 
     @property
-    def forward_only(self) -> float: return self.forward - self.backward
+    def forward_only(self) -> float:
+        return self.forward - self.backward
+
 
 @dataclass(frozen=True, eq=False)
 class Refined:
     "What `refine` gives."
-    z: Tensor                     # refined latents, as many and of the same shape, dtype and device
-    cost: Cost                    # what it took
-    kept: Tensor                  # (n,): False where a rejecting method found nothing that it would accept
-    x: Tensor | None = None       # moved samples, for methods in sample space; z is then as it was
-    trajectory: dict[int, Tensor] | None = None # step -> latents (samples, in sample space) after it, for the steps asked for
+
+    z: Tensor  # refined latents, as many and of the same shape, dtype and device
+    cost: Cost  # what it took
+    kept: Tensor  # (n,): False where a rejecting method found nothing that it would accept
+    x: Tensor | None = None  # moved samples, for methods in sample space; z is then as it was
+    trajectory: dict[int, Tensor] | None = (
+        None  # step -> latents (samples, in sample space) after it, for the steps asked for
+    )
     settings: dict | None = None  # the method and all its options, plain data
 
 # %% ../nbs/60_refiners.ipynb #fe1c87cc
 @contextmanager
 def _at_rest(*nets):
     "`frozen`, convolution weights channels-last, parametrised weights computed once; everything comes back as it was."
-    weights = {p: p.data for net in nets if isinstance(net, nn.Module) for p in net.parameters() if p.ndim == 4}
+    weights = {
+        p: p.data
+        for net in nets
+        if isinstance(net, nn.Module)
+        for p in net.parameters()
+        if p.ndim == 4
+    }
     with frozen(*nets), parametrize.cached():
         try:
-            for p in weights: p.data = p.data.contiguous(memory_format=torch.channels_last)
+            for p in weights:
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
             yield
         finally:
-            for p, data in weights.items(): p.data = data
+            for p, data in weights.items():
+                p.data = data
 
 # %% ../nbs/60_refiners.ipynb #9a8f07cc
 class _Judge:
     "D(G(z)) and its parts, in the precision asked for, with passes counted in samples."
+
     def __init__(self, G, D, precision):
         self.G, self.D, self.precision, self.forward, self.backward = G, D, precision, 0, 0
 
     def _call(self, net, x, y):
-        with autocast(self.precision, x.device): out = net(x) if y is None else net(x, y)
+        with autocast(self.precision, x.device):
+            out = net(x) if y is None else net(x, y)
         return out.float() if isinstance(out, Tensor) and out.dtype == torch.bfloat16 else out
 
-    def x(self, z: Tensor, y: Tensor | None) -> Tensor: return self._call(self.G, z, y) # samples
+    def x(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return self._call(self.G, z, y)  # samples
 
-    def of_x(self, x: Tensor, y: Tensor | None) -> Tensor: # logits (B,) of samples
+    def of_x(self, x: Tensor, y: Tensor | None) -> Tensor:  # logits (B,) of samples
         self.forward += len(x)
         self.backward += len(x) * (torch.is_grad_enabled() and x.requires_grad)
         return self._call(self.D, x, y)
 
-    def __call__(self, z: Tensor, y: Tensor | None) -> Tensor: return self.of_x(self.x(z, y), y) # logits (B,) of latents
+    def __call__(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return self.of_x(self.x(z, y), y)  # logits (B,) of latents
 
 # %% ../nbs/60_refiners.ipynb #356513bb
 class _Batch:
     "Some latents on their way through a method: their labels, their randomness, and who is to be told of each step."
+
     def __init__(self, judge, z, y, first, seed, prior, steps, tell):
         self.judge, self.z, self.y, self.first, self.prior = judge, z, y, first, prior
-        self.noise, self.steps, self.tell, self.kept_steps, self.done = _Noise(seed, first, z), steps, tell, {}, 0
+        self.noise, self.steps, self.tell, self.kept_steps, self.done = (
+            _Noise(seed, first, z),
+            steps,
+            tell,
+            {},
+            0,
+        )
 
-    def d(self, z: Tensor, rows: Tensor | slice = slice(None)) -> Tensor: # logits of latents that stand in these rows
+    def d(
+        self, z: Tensor, rows: Tensor | slice = slice(None)
+    ) -> Tensor:  # logits of latents that stand in these rows
         return self.judge(z, None if self.y is None else self.y[rows])
 
-    def d_x(self, x: Tensor) -> Tensor: return self.judge.of_x(x, self.y)
+    def d_x(self, x: Tensor) -> Tensor:
+        return self.judge.of_x(x, self.y)
 
-    def proposal(self) -> Tensor: # new latents, one for each row
-        return self.noise.normal() if self.prior == "normal" else 2 * self.noise.uniform(each=True) - 1
+    def proposal(self) -> Tensor:  # new latents, one for each row
+        return (
+            self.noise.normal() if self.prior == "normal" else 2 * self.noise.uniform(each=True) - 1
+        )
 
     def step(self, i: int, z: Tensor) -> None:
-        if i in self.steps: self.kept_steps[i] = z.clone()
-        self.tell(len(z) * (i - self.done)); self.done = i
+        if i in self.steps:
+            self.kept_steps[i] = z.clone()
+        self.tell(len(z) * (i - self.done))
+        self.done = i
 
-def _slope(f: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]: # values (B,), gradients as z
+
+def _slope(
+    f: Callable[[Tensor], Tensor], z: Tensor
+) -> tuple[Tensor, Tensor]:  # values (B,), gradients as z
     "Value and gradient of a function of latents."
     value = []
     g = _grad(lambda z: value.append(f(z)) or value[0], z)
     return value[0].detach(), g
 
-def _each(v: Tensor, z: Tensor) -> Tensor: return v.view(-1, *[1] * (z.ndim - 1)) # (B,), to be multiplied with z
-def _inner(a: Tensor, b: Tensor) -> Tensor: return (a * b).flatten(1).sum(1)      # (B,)
+
+def _each(v: Tensor, z: Tensor) -> Tensor:
+    return v.view(-1, *[1] * (z.ndim - 1))  # (B,), to be multiplied with z
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).flatten(1).sum(1)  # (B,)
 
 # %% ../nbs/60_refiners.ipynb #d65cb98a
 @dataclass(frozen=True)
 class Method:
     "A refiner: its function, and what it costs."
+
     start: Callable  # (problem, **options) -> (batch -> z, or (z, kept), or (z, kept, x))
-    defaults: dict   # its options
-    step: int        # passes of a step, forward and backward
+    defaults: dict  # its options
+    step: int  # passes of a step, forward and backward
     extra: Callable  # (options) -> passes beyond the steps
+
 
 METHODS: dict[str, Method] = {}
 
+
 def _method(name, step, extra=lambda o: 0):
     def register(start):
-        METHODS[name] = Method(start, {k: p.default for k, p in inspect.signature(start).parameters.items() if k != "problem"}, step, extra)
+        METHODS[name] = Method(
+            start,
+            {
+                k: p.default
+                for k, p in inspect.signature(start).parameters.items()
+                if k != "problem"
+            },
+            step,
+            extra,
+        )
         return start
+
     return register
 
 # %% ../nbs/60_refiners.ipynb #73e2ae6d
 class _Problem:
     "The whole set: what a method may ask before the first batch."
-    def __init__(self, judge, z, y, seed, batch_size, prior, device):
-        self.judge, self.z, self.y, self.seed, self.batch_size, self.prior, self.device = judge, z, y, seed, batch_size, prior, device
 
-    def draw(self, m: int, label: int | None = None) -> tuple[Tensor, Tensor | None]: # m latents of the prior; labels in turn, or this one
-        noise = _Noise(self.seed, 0, self.z[:1].to(self.device).expand(m, *self.z.shape[1:]), "setup")
+    def __init__(self, judge, z, y, seed, batch_size, prior, device):
+        self.judge, self.z, self.y, self.seed, self.batch_size, self.prior, self.device = (
+            judge,
+            z,
+            y,
+            seed,
+            batch_size,
+            prior,
+            device,
+        )
+
+    def draw(
+        self, m: int, label: int | None = None
+    ) -> tuple[Tensor, Tensor | None]:  # m latents of the prior; labels in turn, or this one
+        noise = _Noise(
+            self.seed, 0, self.z[:1].to(self.device).expand(m, *self.z.shape[1:]), "setup"
+        )
         z = noise.normal() if self.prior == "normal" else 2 * noise.uniform(each=True) - 1
-        if self.y is None: return z, None
+        if self.y is None:
+            return z, None
         classes = self.y.unique() if label is None else torch.tensor([label])
         return z, classes.to(self.device)[torch.arange(m, device=self.device) % len(classes)]
 
-    def split(self, f: Callable, z: Tensor, y: Tensor | None) -> Tensor: # f(z, y) of many, a batch at a time
+    def split(
+        self, f: Callable, z: Tensor, y: Tensor | None
+    ) -> Tensor:  # f(z, y) of many, a batch at a time
         ys = [None] * len(z) if y is None else y.split(self.batch_size)
         return torch.cat([f(*part) for part in zip(z.split(self.batch_size), ys)])
 
 # %% ../nbs/60_refiners.ipynb #061ad6de
 ATTACKS = dict(ifgsm=ifgsm, pgd=pgd, mifgsm=mifgsm, gradient_descent=gradient_descent)
 
+
 @_method("advlatgan-z", step=2)
 def advlatgan_z(
     problem: _Problem,
-    n_adv: int = 20,            # steps
-    eps: float = 0.05,          # step size
-    radius: float | None = None, # l_inf ball around the latent; None: none, as the official code
-    attack: str = "ifgsm",      # how: a name of ATTACKS
-    form: str = "nonsat",       # of Eq. 5, see `mining.FORMS`; only gradient_descent feels it
-    decay: float = 1.,          # of mifgsm
+    n_adv: int = 20,  # steps
+    eps: float = 0.05,  # step size
+    radius: float | None = None,  # l_inf ball around the latent; None: none, as the official code
+    attack: str = "ifgsm",  # how: a name of ATTACKS
+    form: str = "nonsat",  # of Eq. 5, see `mining.FORMS`; only gradient_descent feels it
+    decay: float = 1.0,  # of mifgsm
 ) -> Callable:
     "AdvLatGAN-z (Li et al. 2022), Eq. 6."
+
     def run(batch):
         far = n_adv * eps if radius is None else radius
         anywhere = lambda z: z + far * (2 * batch.noise.uniform(each=True) - 1)
-        own = dict(decay=decay) if attack == "mifgsm" else dict(start=anywhere) if attack == "pgd" else {}
-        return ATTACKS[attack](lambda z: FORMS[form](batch.d(z)), batch.z, n_adv, eps, radius, batch.step, **own)
+        own = (
+            dict(decay=decay)
+            if attack == "mifgsm"
+            else dict(start=anywhere)
+            if attack == "pgd"
+            else {}
+        )
+        return ATTACKS[attack](
+            lambda z: FORMS[form](batch.d(z)), batch.z, n_adv, eps, radius, batch.step, **own
+        )
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #8a8fd273
-def _whole(v, least): return not isinstance(v, bool) and isinstance(v, int) and v >= least
-def _number(v): return not isinstance(v, bool) and isinstance(v, (int, float)) and math.isfinite(v)
+def _whole(v, least):
+    return not isinstance(v, bool) and isinstance(v, int) and v >= least
 
-_RULES = dict(                                                         # option -> what it must be, in code and in words
-    n_adv=(lambda v: _whole(v, 1), "a whole number of steps, 1 or more"), eps=(lambda v: _number(v) and v > 0, "a step size above 0"),
-    radius=(lambda v: v is None or _number(v) and v >= 0, "0 or more, or None for no ball"), decay=(lambda v: _number(v) and v >= 0, "0 or more"),
-    beta=(lambda v: _number(v) and v >= 0, "0 or more"), noise_scale=(lambda v: _number(v) and v >= 0, "0 or more"), gamma=(lambda v: _number(v) and v >= 0, "0 or more"),
-    delta=(lambda v: _number(v) and v > 0, "a number above 0"), k=(lambda v: v is None or _number(v) and v > 0, "a number above 0, or None to estimate it"),
-    rate=(lambda v: v is None or _number(v) and 0 < v <= 1, "a probability above 0, or None for 1 / size"), pairs=(lambda v: _whole(v, 1), "1 or more"),
-    burn_in=(lambda v: _whole(v, 1), "1 or more"), percentile=(lambda v: v is None or _number(v) and 0 <= v <= 100, "0 to 100, or None for exact rejection"),
-    clip=(lambda v: v is None or _number(v) and v > 0, "a number above 0, or None"), mala=(lambda v: isinstance(v, bool), "True or False"),
-    d_real=(lambda v: v is None or isinstance(v, Tensor) and v.ndim == 1 and len(v) > 0 and bool(v.isfinite().all()), "finite logits (R,), or None"))
-_CHOICES = dict(attack=tuple(ATTACKS), form=tuple(FORMS), divergence=("kl", "js", "logd"), space=("latent", "sample"), optimiser=("sgd", "adam"),
-                projection=("exact", "official", "none"), prior=("normal", "uniform"))
+
+def _number(v):
+    return not isinstance(v, bool) and isinstance(v, (int, float)) and math.isfinite(v)
+
+
+_RULES = dict(  # option -> what it must be, in code and in words
+    n_adv=(lambda v: _whole(v, 1), "a whole number of steps, 1 or more"),
+    eps=(lambda v: _number(v) and v > 0, "a step size above 0"),
+    radius=(lambda v: v is None or _number(v) and v >= 0, "0 or more, or None for no ball"),
+    decay=(lambda v: _number(v) and v >= 0, "0 or more"),
+    beta=(lambda v: _number(v) and v >= 0, "0 or more"),
+    noise_scale=(lambda v: _number(v) and v >= 0, "0 or more"),
+    gamma=(lambda v: _number(v) and v >= 0, "0 or more"),
+    delta=(lambda v: _number(v) and v > 0, "a number above 0"),
+    k=(lambda v: v is None or _number(v) and v > 0, "a number above 0, or None to estimate it"),
+    rate=(
+        lambda v: v is None or _number(v) and 0 < v <= 1,
+        "a probability above 0, or None for 1 / size",
+    ),
+    pairs=(lambda v: _whole(v, 1), "1 or more"),
+    burn_in=(lambda v: _whole(v, 1), "1 or more"),
+    percentile=(
+        lambda v: v is None or _number(v) and 0 <= v <= 100,
+        "0 to 100, or None for exact rejection",
+    ),
+    clip=(lambda v: v is None or _number(v) and v > 0, "a number above 0, or None"),
+    mala=(lambda v: isinstance(v, bool), "True or False"),
+    d_real=(
+        lambda v: (
+            v is None
+            or isinstance(v, Tensor)
+            and v.ndim == 1
+            and len(v) > 0
+            and bool(v.isfinite().all())
+        ),
+        "finite logits (R,), or None",
+    ),
+)
+_CHOICES = dict(
+    attack=tuple(ATTACKS),
+    form=tuple(FORMS),
+    divergence=("kl", "js", "logd"),
+    space=("latent", "sample"),
+    optimiser=("sgd", "adam"),
+    projection=("exact", "official", "none"),
+    prior=("normal", "uniform"),
+)
+
 
 def _choose(what, name, known):
-    if name not in known: raise ValueError(f"unknown {what} {name!r}: did you mean {difflib.get_close_matches(str(name), known, 1, 0)[0]!r}? Known: {', '.join(known)}")
+    if name not in known:
+        raise ValueError(
+            f"unknown {what} {name!r}: did you mean {difflib.get_close_matches(str(name), known, 1, 0)[0]!r}? Known: {', '.join(known)}"
+        )
+
 
 def settings(
-    method: str = "advlatgan-z", # a name of METHODS
-    **options,                   # its options
-) -> dict:                       # the method and all its options, defaults filled in
+    method: str = "advlatgan-z",  # a name of METHODS
+    **options,  # its options
+) -> dict:  # the method and all its options, defaults filled in
     "What a call of `refine` stands for; a wrong name or value is one clear error."
     _choose("method", method, METHODS)
     known = METHODS[method].defaults
     for name, value in options.items():
         _choose(f"option of {method}", name, [*known, "prior"])
-        if name in _CHOICES: _choose(name, value, _CHOICES[name])
-        elif not _RULES[name][0](value): raise ValueError(f"{name} is {value if isinstance(value, (int, float, str)) else type(value).__name__}: expected {_RULES[name][1]}")
+        if name in _CHOICES:
+            _choose(name, value, _CHOICES[name])
+        elif not _RULES[name][0](value):
+            raise ValueError(
+                f"{name} is {value if isinstance(value, (int, float, str)) else type(value).__name__}: expected {_RULES[name][1]}"
+            )
     return dict(method=method, **(known | dict(prior="normal") | options))
 
 # %% ../nbs/60_refiners.ipynb #a74fab49
-def _check_latents(z, y, k): # k: G's classes, where it says
+def _check_latents(z, y, k):  # k: G's classes, where it says
     if not isinstance(z, Tensor) or not z.is_floating_point() or z.ndim < 2 or not len(z):
-        raise ValueError(f"z is {f'{z.dtype} of shape {tuple(z.shape)}' if isinstance(z, Tensor) else type(z).__name__}: expected floating-point latents (n, …)")
+        raise ValueError(
+            f"z is {f'{z.dtype} of shape {tuple(z.shape)}' if isinstance(z, Tensor) else type(z).__name__}: expected floating-point latents (n, …)"
+        )
     bad = (~z.isfinite().flatten(1).all(1)).sum().item()
-    if bad: raise ValueError(f"z has {bad} of {len(z)} latents with NaN or infinite values: draw them anew")
-    if y is not None and not isinstance(y, Tensor): raise ValueError(f"y is a {type(y).__name__}: expected a tensor ({len(z)},), one label each")
-    if y is not None and y.shape != z.shape[:1]: raise ValueError(f"y has shape {tuple(y.shape)} for {len(z)} latents: expected ({len(z)},), one label each")
-    if k and y is None: raise ValueError(f"G is conditional, with {k} classes: pass labels y, one for each latent")
-    if k and not 0 <= y.min() <= y.max() < k: raise ValueError(f"y has labels from {y.min()} to {y.max()}: G has the classes 0 to {k - 1}")
+    if bad:
+        raise ValueError(
+            f"z has {bad} of {len(z)} latents with NaN or infinite values: draw them anew"
+        )
+    if y is not None and not isinstance(y, Tensor):
+        raise ValueError(
+            f"y is a {type(y).__name__}: expected a tensor ({len(z)},), one label each"
+        )
+    if y is not None and y.shape != z.shape[:1]:
+        raise ValueError(
+            f"y has shape {tuple(y.shape)} for {len(z)} latents: expected ({len(z)},), one label each"
+        )
+    if k and y is None:
+        raise ValueError(f"G is conditional, with {k} classes: pass labels y, one for each latent")
+    if k and not 0 <= y.min() <= y.max() < k:
+        raise ValueError(
+            f"y has labels from {y.min()} to {y.max()}: G has the classes 0 to {k - 1}"
+        )
+
 
 def _probe(judge, z, y):
     "Send one or two latents through, and say in a line what does not fit."
     width = getattr(judge.G, "z_dim", None)
-    if width is not None and z.ndim == 2 and z.shape[1] != width: raise ValueError(f"z has {z.shape[1]} numbers per latent and G takes {width}")
+    if width is not None and z.ndim == 2 and z.shape[1] != width:
+        raise ValueError(f"z has {z.shape[1]} numbers per latent and G takes {width}")
+
     def call(f, what, x):
-        try: return f(x, y)
+        try:
+            return f(x, y)
         except Exception as e:
-            hint = "; a conditional network needs labels y" if isinstance(e, TypeError) and y is None else ""
-            raise ValueError(f"{what} of shape {tuple(x.shape)}{'' if y is None else f' with labels {y.tolist()}'}: {(str(e).splitlines() or [type(e).__name__])[0]}{hint}") from e
+            hint = (
+                "; a conditional network needs labels y"
+                if isinstance(e, TypeError) and y is None
+                else ""
+            )
+            raise ValueError(
+                f"{what} of shape {tuple(x.shape)}{'' if y is None else f' with labels {y.tolist()}'}: {(str(e).splitlines() or [type(e).__name__])[0]}{hint}"
+            ) from e
+
     x = call(judge.x, "G cannot take latents", z)
     d = call(lambda x, y: judge._call(judge.D, x, y), "D cannot take G's samples", x)
     if not isinstance(d, Tensor) or d.shape != z.shape[:1]:
         got = f"shape {tuple(d.shape)}" if isinstance(d, Tensor) else f"a {type(d).__name__}"
-        raise ValueError(f"D returned {got} for {len(z)} samples: expected logits ({len(z)},), one each")
-    if not d.isfinite().all(): raise ValueError(f"D returned {d.tolist()} for the first samples: expected finite logits")
+        raise ValueError(
+            f"D returned {got} for {len(z)} samples: expected logits ({len(z)},), one each"
+        )
+    if not d.isfinite().all():
+        raise ValueError(f"D returned {d.tolist()} for the first samples: expected finite logits")
 
 # %% ../nbs/60_refiners.ipynb #042ee654
 def _saved_bytes(judge, z, y):
     held = {}
-    def note(t): held[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes(); return t
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t): d = judge(z.detach().requires_grad_(), y)
+
+    def note(t):
+        held[t.untyped_storage().data_ptr()] = t.untyped_storage().nbytes()
+        return t
+
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        d = judge(z.detach().requires_grad_(), y)
     return sum(held.values()) + 0 * len(d)
 
+
 def batch_size_within(
-    memory_mb: float,        # memory for what passes through the networks
-    judge: Callable,         # (z, y) -> logits
-    z: Tensor,               # two latents or more
-    y: Tensor | None = None, # their labels
-) -> int:                    # at least 1, at most 4096
+    memory_mb: float,  # memory for what passes through the networks
+    judge: Callable,  # (z, y) -> logits
+    z: Tensor,  # two latents or more
+    y: Tensor | None = None,  # their labels
+) -> int:  # at least 1, at most 4096
     "How many latents fit."
-    if not (_number(memory_mb) and memory_mb > 0): raise ValueError(f"memory_mb is {memory_mb}: expected megabytes, above 0")
-    if len(z) < 2: return 1
+    if not (_number(memory_mb) and memory_mb > 0):
+        raise ValueError(f"memory_mb is {memory_mb}: expected megabytes, above 0")
+    if len(z) < 2:
+        return 1
     one, two = (_saved_bytes(judge, z[:n], None if y is None else y[:n]) for n in (1, 2))
     return int(min(4096, max(1, memory_mb * 2**20 // max(1, 2 * (two - one)))))
 
 # %% ../nbs/60_refiners.ipynb #5ed56661
 def refine(
-    G: Callable,                    # latents (and labels) to samples: a module in any mode, or any function
-    D: Callable,                    # samples (and labels) to logits (B,)
-    z: Tensor,                      # latents, (n, …), as many as you like
-    method: str = "advlatgan-z",    # a name of METHODS
-    y: Tensor | None = None,        # labels (n,), for conditional networks
+    G: Callable,  # latents (and labels) to samples: a module in any mode, or any function
+    D: Callable,  # samples (and labels) to logits (B,)
+    z: Tensor,  # latents, (n, …), as many as you like
+    method: str = "advlatgan-z",  # a name of METHODS
+    y: Tensor | None = None,  # labels (n,), for conditional networks
     *,
-    seed: int = 0,                  # of the method's own randomness
-    batch_size: int | None = None,  # latents at a time (memory, never the result); None: 128, or what `memory_mb` allows
-    memory_mb: float | None = None, # memory to use instead
-    precision: str = "fp32",        # "bf16": networks under autocast, latents and steps stay as they are; "auto": where the hardware has it
-    trajectory: bool | Sequence[int] = (), # steps whose latents are kept; True: all
-    progress: bool | Callable[[int, int], None] | None = None, # (done, total); None: a bar where there is a terminal and it takes more than 2 s
-    **options,                      # of the method, and prior: "normal" or "uniform" on [-1, 1], what latents were drawn from
+    seed: int = 0,  # of the method's own randomness
+    batch_size: int
+    | None = None,  # latents at a time (memory, never the result); None: 128, or what `memory_mb` allows
+    memory_mb: float | None = None,  # memory to use instead
+    precision: str = "fp32",  # "bf16": networks under autocast, latents and steps stay as they are; "auto": where the hardware has it
+    trajectory: bool | Sequence[int] = (),  # steps whose latents are kept; True: all
+    progress: bool
+    | Callable[[int, int], None]
+    | None = None,  # (done, total); None: a bar where there is a terminal and it takes more than 2 s
+    **options,  # of the method, and prior: "normal" or "uniform" on [-1, 1], what latents were drawn from
 ) -> Refined:
     "Move latents, or draw better ones, as a trained discriminator advises. Nothing of the networks is changed."
     asked = settings(method, **options)
     _choose("precision", precision, PRECISIONS)
     _check_latents(z, y, getattr(G, "num_classes", 0))
     if batch_size is not None and (memory_mb is not None or not _whole(batch_size, 1)):
-        raise ValueError(f"batch_size is {batch_size}: expected 1 or more, or None with memory_mb" if memory_mb is None else "batch_size and memory_mb are both given: one follows from the other")
+        raise ValueError(
+            f"batch_size is {batch_size}: expected 1 or more, or None with memory_mb"
+            if memory_mb is None
+            else "batch_size and memory_mb are both given: one follows from the other"
+        )
     nets = [net for net in (G, D) if isinstance(net, nn.Module)]
     device = next((p.device for net in nets for p in net.parameters()), z.device)
     with torch.inference_mode(False), torch.no_grad(), _at_rest(G, D):
-        judge, few = _Judge(G, D, resolve_precision(precision, device, *nets)), z[:2].clone().to(device)
+        judge, few = (
+            _Judge(G, D, resolve_precision(precision, device, *nets)),
+            z[:2].clone().to(device),
+        )
         labels = None if y is None else y[:2].to(device)
         _probe(judge, few, labels)
-        if memory_mb is not None: batch_size = batch_size_within(memory_mb, judge, few, labels)
+        if memory_mb is not None:
+            batch_size = batch_size_within(memory_mb, judge, few, labels)
         return _carry_out(judge, z, y, asked, seed, batch_size or 128, trajectory, progress, device)
 
 # %% ../nbs/60_refiners.ipynb #7d4d005c
 def _carry_out(judge, z, y, asked, seed, batch_size, trajectory, progress, device):
     "The method on one batch after the other, and what they give put together."
     asked_for = {k: v for k, v in asked.items() if k not in ("method", "prior")}
-    if isinstance(trajectory, int) and not isinstance(trajectory, bool): raise ValueError(f"trajectory is {trajectory}: expected the steps to keep, [{trajectory}], or True for all")
+    if isinstance(trajectory, int) and not isinstance(trajectory, bool):
+        raise ValueError(
+            f"trajectory is {trajectory}: expected the steps to keep, [{trajectory}], or True for all"
+        )
     steps = range(asked["n_adv"] + 1) if trajectory is True else sorted({*(trajectory or ())})
-    if steps and not 0 <= steps[0] <= steps[-1] <= asked["n_adv"]: raise ValueError(f"trajectory asks for step {steps[-1] if steps[-1] > 0 else steps[0]}: expected 0 to n_adv = {asked['n_adv']}")
+    if steps and not 0 <= steps[0] <= steps[-1] <= asked["n_adv"]:
+        raise ValueError(
+            f"trajectory asks for step {steps[-1] if steps[-1] > 0 else steps[0]}: expected 0 to n_adv = {asked['n_adv']}"
+        )
     judge.forward = judge.backward = 0
-    run = METHODS[asked["method"]].start(_Problem(judge, z, y, seed, batch_size, asked["prior"], device), **asked_for)
+    run = METHODS[asked["method"]].start(
+        _Problem(judge, z, y, seed, batch_size, asked["prior"], device), **asked_for
+    )
     setup, judge.forward = judge.forward, 0
     parts = []
     with _telling(progress, len(z) * asked["n_adv"], asked["method"]) as tell:
         for first in range(0, len(z), batch_size):
-            part, label = z[first:first + batch_size].clone().to(device), None if y is None else y[first:first + batch_size].to(device)
-            parts.append(_finish(run, _Batch(judge, part, label, first, seed, asked["prior"], steps, tell), asked))
+            part, label = (
+                z[first : first + batch_size].clone().to(device),
+                None if y is None else y[first : first + batch_size].to(device),
+            )
+            parts.append(
+                _finish(
+                    run, _Batch(judge, part, label, first, seed, asked["prior"], steps, tell), asked
+                )
+            )
     out, kept, x, kept_steps = (None if v[0] is None else v for v in zip(*parts))
-    def joined(v): return torch.cat(v).to(z.device)
+
+    def joined(v):
+        return torch.cat(v).to(z.device)
+
     said = {k: f"{len(v)} logits" if isinstance(v, Tensor) else v for k, v in asked.items()}
-    return Refined(joined(out), Cost(judge.forward / len(z), judge.backward / len(z), setup), joined(kept), x and joined(x),
-                   {i: joined([k[i] for k in kept_steps]) for i in steps} or None, dict(said, seed=seed))
+    return Refined(
+        joined(out),
+        Cost(judge.forward / len(z), judge.backward / len(z), setup),
+        joined(kept),
+        x and joined(x),
+        {i: joined([k[i] for k in kept_steps]) for i in steps} or None,
+        dict(said, seed=seed),
+    )
+
 
 def _finish(run, batch, asked):
     "One batch: latents, which are kept, samples if the method moves those, and the steps asked for."
     found = run(batch)
-    z, kept, x = (*found, None)[:3] if isinstance(found, tuple) else (found, torch.ones(len(batch.z), dtype=torch.bool, device=batch.z.device), None)
+    z, kept, x = (
+        (*found, None)[:3]
+        if isinstance(found, tuple)
+        else (found, torch.ones(len(batch.z), dtype=torch.bool, device=batch.z.device), None)
+    )
     end = z if x is None else x
     bad = (~end.isfinite().flatten(1).all(1)).sum().item()
-    if bad: raise ValueError(f"{asked['method']}: {bad} of {len(end)} samples are no longer finite after {asked['n_adv']} steps of {asked.get('eps')}: take smaller steps")
-    if 0 in batch.steps: batch.kept_steps[0] = batch.z if x is None else batch.judge.x(batch.z, batch.y)
-    for i in batch.steps: batch.kept_steps.setdefault(i, end)            # a method may end before its last step
+    if bad:
+        raise ValueError(
+            f"{asked['method']}: {bad} of {len(end)} samples are no longer finite after {asked['n_adv']} steps of {asked.get('eps')}: take smaller steps"
+        )
+    if 0 in batch.steps:
+        batch.kept_steps[0] = batch.z if x is None else batch.judge.x(batch.z, batch.y)
+    for i in batch.steps:
+        batch.kept_steps.setdefault(i, end)  # a method may end before its last step
     batch.step(asked["n_adv"], end)
     return z, kept, x, batch.kept_steps
+
 
 @contextmanager
 def _telling(progress, total, name):
     "A function that is told how many steps of latents were done."
     if callable(progress):
         done = 0
+
         def tell(k):
             nonlocal done
             done += k
             progress(done, total)
+
         yield tell
         return
-    with tqdm(total=total, desc=name, unit="step", unit_scale=True, delay=2, leave=False, disable=None if progress is None else not progress) as bar: yield bar.update
+    with tqdm(
+        total=total,
+        desc=name,
+        unit="step",
+        unit_scale=True,
+        delay=2,
+        leave=False,
+        disable=None if progress is None else not progress,
+    ) as bar:
+        yield bar.update
 
 # %% ../nbs/60_refiners.ipynb #2617e284
-_OPTIMISERS = dict(sgd=torch.optim.SGD, adam=lambda p, lr: torch.optim.Adam(p, lr, (0., .9)))
+_OPTIMISERS = dict(sgd=torch.optim.SGD, adam=lambda p, lr: torch.optim.Adam(p, lr, (0.0, 0.9)))
+
 
 def _largest_slope(problem, space, pairs):
     "max |d(a) - d(b)| / |a - b| over random pairs, (classes,); in sample space the mean over ten such maxima."
+
     def one(label):
         z, y = problem.draw(2 * pairs * (repeats := 1 if space == "latent" else 10), label)
         d = problem.split(problem.judge, z, y)
         a = z if space == "latent" else problem.split(problem.judge.x, z, y)
-        return ((d[::2] - d[1::2]).abs() / (a[::2] - a[1::2]).flatten(1).norm(dim=1)).view(repeats, pairs).amax(1).mean()
-    k = torch.stack([one(label) for label in ([None] if problem.y is None else problem.y.unique().tolist())])
-    if not (k > 0).all(): raise ValueError("D gives the same logit to all of the random pairs that K is estimated from: it cannot guide anything, or give k")
+        return (
+            ((d[::2] - d[1::2]).abs() / (a[::2] - a[1::2]).flatten(1).norm(dim=1))
+            .view(repeats, pairs)
+            .amax(1)
+            .mean()
+        )
+
+    k = torch.stack(
+        [one(label) for label in ([None] if problem.y is None else problem.y.unique().tolist())]
+    )
+    if not (k > 0).all():
+        raise ValueError(
+            "D gives the same logit to all of the random pairs that K is estimated from: it cannot guide anything, or give k"
+        )
     return k
 
+
 def _tangential(g, z, projection):
-    if projection == "none": return g
-    return g - z * _each(_inner(z, g) / (_inner(z, z) if projection == "exact" else z[0].numel() ** .5), z)
+    if projection == "none":
+        return g
+    return g - z * _each(
+        _inner(z, g) / (_inner(z, z) if projection == "exact" else z[0].numel() ** 0.5), z
+    )
+
 
 @_method("dot", step=2, extra=lambda o: int(o["space"] == "sample"))
 def dot(
     problem: _Problem,
-    n_adv: int = 100,             # steps
-    eps: float = 0.01,            # step size
-    space: str = "latent",        # move latents, or "sample": what was generated
-    k: float | None = None,       # Lipschitz constant; None: estimated, per class if there are labels
-    pairs: int = 100,             # random pairs of that estimate
-    delta: float = 0.001,         # added to each coordinate of the distance moved
-    optimiser: str = "sgd",       # or "adam", with (0, 0.9)
-    projection: str = "exact",    # with a normal prior: tangential; "official": with its code's constant; "none"
-    clip: float | None = 1.,      # samples (or latents of a uniform prior) stay in [-clip, clip]
+    n_adv: int = 100,  # steps
+    eps: float = 0.01,  # step size
+    space: str = "latent",  # move latents, or "sample": what was generated
+    k: float | None = None,  # Lipschitz constant; None: estimated, per class if there are labels
+    pairs: int = 100,  # random pairs of that estimate
+    delta: float = 0.001,  # added to each coordinate of the distance moved
+    optimiser: str = "sgd",  # or "adam", with (0, 0.9)
+    projection: str = "exact",  # with a normal prior: tangential; "official": with its code's constant; "none"
+    clip: float | None = 1.0,  # samples (or latents of a uniform prior) stay in [-clip, clip]
 ) -> Callable:
     "Discriminator optimal transport (Tanaka 2019)."
     K = _largest_slope(problem, space, pairs) if k is None else torch.full((1,), k)
-    latent, classes = space == "latent", None if problem.y is None or k is not None else problem.y.unique()
+    latent, classes = (
+        space == "latent",
+        None if problem.y is None or k is not None else problem.y.unique(),
+    )
+
     def run(batch):
         start = batch.z if latent else batch.judge.x(batch.z, batch.y)
-        k = K.to(start)[0] if classes is None else K.to(start)[torch.searchsorted(classes.to(batch.y.device), batch.y)]
+        k = (
+            K.to(start)[0]
+            if classes is None
+            else K.to(start)[torch.searchsorted(classes.to(batch.y.device), batch.y)]
+        )
         v = start.clone()
         step = _OPTIMISERS[optimiser]([v], eps)
         for i in range(n_adv):
             away = v - start + delta
-            g = away / _each(away.flatten(1).norm(dim=1), v) - _slope(lambda v: (batch.d(v) if latent else batch.d_x(v)) / k, v)[1]
+            g = (
+                away / _each(away.flatten(1).norm(dim=1), v)
+                - _slope(lambda v: (batch.d(v) if latent else batch.d_x(v)) / k, v)[1]
+            )
             v.grad = _tangential(g, v, projection) if latent and batch.prior == "normal" else g
             step.step()
-            if clip is not None and not (latent and batch.prior == "normal"): v.clamp_(-clip, clip)
+            if clip is not None and not (latent and batch.prior == "normal"):
+                v.clamp_(-clip, clip)
             batch.step(i + 1, v)
         v = v.detach()
         return v if latent else (batch.z, torch.ones(len(v), dtype=torch.bool, device=v.device), v)
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #246023a3
 @_method("ddls", step=2, extra=lambda o: 2 * o["mala"])
 def ddls(
     problem: _Problem,
-    n_adv: int = 100,           # steps
-    eps: float = 0.01,          # step size s on the energy's gradient
-    noise_scale: float = 1.,    # of the exact noise, sqrt(2 s); less is nearer to plain descent
-    beta: float = 1.,           # inverse temperature of d; the prior keeps its weight
-    mala: bool = False,         # Metropolis-adjusted: unbiased, one more gradient in all
+    n_adv: int = 100,  # steps
+    eps: float = 0.01,  # step size s on the energy's gradient
+    noise_scale: float = 1.0,  # of the exact noise, sqrt(2 s); less is nearer to plain descent
+    beta: float = 1.0,  # inverse temperature of d; the prior keeps its weight
+    mala: bool = False,  # Metropolis-adjusted: unbiased, one more gradient in all
 ) -> Callable:
     "Discriminator driven latent sampling (Che et al. 2020); calibrate D first."
-    if mala and noise_scale != 1: raise ValueError(f"noise_scale is {noise_scale}: MALA is exact only with 1")
-    def log_q(to, at, g): return -_inner(*[to - at + eps * g] * 2) / (4 * eps)
+    if mala and noise_scale != 1:
+        raise ValueError(f"noise_scale is {noise_scale}: MALA is exact only with 1")
+
+    def log_q(to, at, g):
+        return -_inner(*[to - at + eps * g] * 2) / (4 * eps)
+
     def run(batch):
         normal = batch.prior == "normal"
-        def energy(z): return (_inner(z, z) / 2 if normal else 0) - beta * batch.d(z)
+
+        def energy(z):
+            return (_inner(z, z) / 2 if normal else 0) - beta * batch.d(z)
+
         z = batch.z
         E, g = _slope(energy, z) if mala else (None, None)
         for i in range(n_adv):
-            if not mala: E, g = _slope(energy, z)
-            new = z - eps * g + (2 * eps) ** .5 * noise_scale * batch.noise.normal()
+            if not mala:
+                E, g = _slope(energy, z)
+            new = z - eps * g + (2 * eps) ** 0.5 * noise_scale * batch.noise.normal()
             if mala:
                 E_new, g_new = _slope(energy, new)
-                accept = batch.noise.uniform().log() < E - E_new + log_q(z, new, g_new) - log_q(new, z, g)
-                if not normal: accept &= (new.abs() <= 1).flatten(1).all(1)
-                z, g, E = torch.where(_each(accept, z), new, z), torch.where(_each(accept, z), g_new, g), torch.where(accept, E_new, E)
-            else: z = new if normal else 1 - ((new + 1).remainder(4) - 2).abs()  # the uniform prior's walls reflect
+                accept = batch.noise.uniform().log() < E - E_new + log_q(z, new, g_new) - log_q(
+                    new, z, g
+                )
+                if not normal:
+                    accept &= (new.abs() <= 1).flatten(1).all(1)
+                z, g, E = (
+                    torch.where(_each(accept, z), new, z),
+                    torch.where(_each(accept, z), g_new, g),
+                    torch.where(accept, E_new, E),
+                )
+            else:
+                z = (
+                    new if normal else 1 - ((new + 1).remainder(4) - 2).abs()
+                )  # the uniform prior's walls reflect
             batch.step(i + 1, z)
         return z
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #98297234
-def _mutated(noise: _Noise, p: float) -> Tensor: # as the latents, bool
+def _mutated(noise: _Noise, p: float) -> Tensor:  # as the latents, bool
     "Which coordinates mutate: independent with probability p, given that there is one."
     each = noise.uniform(each=True).flatten(1)
     d = each.shape[1]
     first = noise.uniform() * (1 - (1 - p) ** d)
-    first = (torch.log1p(-first) / math.log1p(-p)).long().clamp(max=d - 1) if p < 1 else torch.zeros_like(first).long()
+    first = (
+        (torch.log1p(-first) / math.log1p(-p)).long().clamp(max=d - 1)
+        if p < 1
+        else torch.zeros_like(first).long()
+    )
     at = torch.arange(d, device=each.device)
     return ((at == first[:, None]) | (at > first[:, None]) & (each < p)).view(noise.like.shape)
+
 
 @_method("evolgan", step=1, extra=lambda o: 1)
 def evolgan(
     problem: _Problem,
-    n_adv: int = 80,            # budget: mutants per latent
-    rate: float | None = None,  # probability that a coordinate is redrawn; None: 1 / size of the latent
+    n_adv: int = 80,  # budget: mutants per latent
+    rate: float
+    | None = None,  # probability that a coordinate is redrawn; None: 1 / size of the latent
 ) -> Callable:
     "EvolGAN (Rozière et al. 2020): discrete (1+1) evolution of latents."
+
     def run(batch):
         z, best = batch.z, batch.d(batch.z)
         for i in range(n_adv):
@@ -442,6 +729,7 @@ def evolgan(
             z, best = torch.where(_each(d >= best, z), new, z), torch.maximum(d, best)
             batch.step(i + 1, z)
         return z
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #7f20ff72
@@ -450,177 +738,250 @@ def _log_odds(d: Tensor, M: Tensor, tiny: float = 1e-8) -> Tensor:
     gap = (d.double() - M).clamp(max=0)
     return gap - (-torch.expm1(gap - tiny)).log()
 
+
 @_method("drs", step=1)
 def drs(
     problem: _Problem,
-    n_adv: int = 50,                  # proposals at most
-    percentile: float | None = 80.,   # of F over the burn-in, for gamma; None: exact rejection
-    burn_in: int = 1000,              # samples for M and gamma, drawn from the prior
+    n_adv: int = 50,  # proposals at most
+    percentile: float | None = 80.0,  # of F over the burn-in, for gamma; None: exact rejection
+    burn_in: int = 1000,  # samples for M and gamma, drawn from the prior
 ) -> Callable:
     "Discriminator rejection sampling (Azadi et al. 2019); calibrate D first."
     d = problem.split(problem.judge, *problem.draw(burn_in)).double()
     M = d.max()
-    gamma = 0. if percentile is None else _log_odds(d, M).quantile(percentile / 100)
+    gamma = 0.0 if percentile is None else _log_odds(d, M).quantile(percentile / 100)
+
     def run(batch):
-        z, kept = batch.z.clone(), torch.zeros(len(batch.z), dtype=torch.bool, device=batch.z.device)
+        z, kept = (
+            batch.z.clone(),
+            torch.zeros(len(batch.z), dtype=torch.bool, device=batch.z.device),
+        )
         for i in range(n_adv):
-            rows, new, u = (~kept).nonzero()[:, 0], batch.proposal() if i else batch.z, batch.noise.uniform()
+            rows, new, u = (
+                (~kept).nonzero()[:, 0],
+                batch.proposal() if i else batch.z,
+                batch.noise.uniform(),
+            )
             z[rows] = new[rows]
             kept[rows] = u[rows] < (_log_odds(batch.d(new[rows], rows), M) - gamma).sigmoid()
             batch.step(i + 1, z)
-            if kept.all(): break
+            if kept.all():
+                break
         return z, kept
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #8d83b8f9
 @_method("mhgan", step=1)
 def mhgan(
     problem: _Problem,
-    n_adv: int = 640,               # proposals of a chain
-    d_real: Tensor | None = None,   # calibrated logits of held-out reals, (R,), where chains start
+    n_adv: int = 640,  # proposals of a chain
+    d_real: Tensor | None = None,  # calibrated logits of held-out reals, (R,), where chains start
 ) -> Callable:
     "MH-GAN (Turner et al. 2019); calibrate D first."
+
     def run(batch):
         z, n = batch.z, len(batch.z)
-        best = z.new_full((n,), -torch.inf) if d_real is None else d_real.to(z)[torch.arange(batch.first, batch.first + n, device=z.device) % len(d_real)]
+        best = (
+            z.new_full((n,), -torch.inf)
+            if d_real is None
+            else d_real.to(z)[
+                torch.arange(batch.first, batch.first + n, device=z.device) % len(d_real)
+            ]
+        )
         kept = torch.zeros(n, dtype=torch.bool, device=z.device)
         for i in range(n_adv):
             new = batch.proposal() if i else batch.z
             d = batch.d(new)
             accept = batch.noise.uniform().log() < d - best
-            z, best, kept = torch.where(_each(accept, z), new, z), torch.where(accept, d, best), kept | accept
+            z, best, kept = (
+                torch.where(_each(accept, z), new, z),
+                torch.where(accept, d, best),
+                kept | accept,
+            )
             batch.step(i + 1, z)
         return z, kept
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #611dca20
-_DIVERGENCES = dict(kl="logit", logd="nonsat", js="minimax") # the form of Eq. 5 with the same gradient
+_DIVERGENCES = dict(
+    kl="logit", logd="nonsat", js="minimax"
+)  # the form of Eq. 5 with the same gradient
+
 
 @_method("dgflow", step=2)
 def dgflow(
     problem: _Problem,
-    n_adv: int = 25,            # steps
-    eps: float = 0.1,           # step size η
-    gamma: float = 0.01,        # noise
-    divergence: str = "kl",     # "js" or "logd"
+    n_adv: int = 25,  # steps
+    eps: float = 0.1,  # step size η
+    gamma: float = 0.01,  # noise
+    divergence: str = "kl",  # "js" or "logd"
 ) -> Callable:
     "Discriminator gradient flow (Ansari et al. 2021)."
     f = FORMS[_DIVERGENCES[divergence]]
+
     def run(batch):
         z = batch.z
         for i in range(n_adv):
             z = z - eps * _slope(lambda z: f(batch.d(z)), z)[1]
-            if gamma: z = z + (2 * eps * gamma) ** .5 * batch.noise.normal()
+            if gamma:
+                z = z + (2 * eps * gamma) ** 0.5 * batch.noise.normal()
             batch.step(i + 1, z)
         return z
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #e877ec24
 @_method("collaborative", step=2, extra=lambda o: 1 + (o["space"] == "sample"))
 def collaborative(
     problem: _Problem,
-    n_adv: int = 50,            # steps
-    eps: float = 0.1,           # step size
-    space: str = "latent",      # or "sample"
-    optimiser: str = "adam",    # with (0, 0.9), or "sgd"
-    clip: float | None = 1.,    # samples (or latents of a uniform prior) stay in [-clip, clip]
+    n_adv: int = 50,  # steps
+    eps: float = 0.1,  # step size
+    space: str = "latent",  # or "sample"
+    optimiser: str = "adam",  # with (0, 0.9), or "sgd"
+    clip: float | None = 1.0,  # samples (or latents of a uniform prior) stay in [-clip, clip]
 ) -> Callable:
     "Collaborative sampling (Liu et al. 2020) at the generator's entry or exit, without shaping."
     latent = space == "latent"
+
     def run(batch):
         v = (batch.z if latent else batch.judge.x(batch.z, batch.y)).clone()
         d_of, step = batch.d if latent else batch.d_x, _OPTIMISERS[optimiser]([v], eps)
         best, d_best = v.clone(), v.new_full((len(v),), -torch.inf)
+
         def judged(v):
             nonlocal best, d_best
             d = d_of(v)
-            best, d_best = torch.where(_each(d > d_best, v), v, best).detach(), torch.maximum(d, d_best).detach()
+            best, d_best = (
+                torch.where(_each(d > d_best, v), v, best).detach(),
+                torch.maximum(d, d_best).detach(),
+            )
             return softplus(-d)
+
         for i in range(n_adv):
             v.grad = _slope(judged, v)[1]
-            if i: batch.step(i, best)                # only now is the i-th step judged
+            if i:
+                batch.step(i, best)  # only now is the i-th step judged
             step.step()
-            if clip is not None and not (latent and batch.prior == "normal"): v.clamp_(-clip, clip)
+            if clip is not None and not (latent and batch.prior == "normal"):
+                v.clamp_(-clip, clip)
         judged(v.detach())
         batch.step(n_adv, best)
-        return best if latent else (batch.z, torch.ones(len(v), dtype=torch.bool, device=v.device), best)
+        return (
+            best
+            if latent
+            else (batch.z, torch.ones(len(v), dtype=torch.bool, device=v.device), best)
+        )
+
     return run
 
 # %% ../nbs/60_refiners.ipynb #a79ed20f
 def passes(
-    method: str,    # a name of METHODS
-    n_adv: int,     # steps
-    **options,      # of the method
-) -> int:           # forward and backward passes per latent, constants for the whole set not counted
+    method: str,  # a name of METHODS
+    n_adv: int,  # steps
+    **options,  # of the method
+) -> int:  # forward and backward passes per latent, constants for the whole set not counted
     "What so many steps cost; for `drs`, which may need fewer, at most."
     _choose("method", method, METHODS)
-    return METHODS[method].step * n_adv + METHODS[method].extra(settings(method, n_adv=n_adv, **options))
+    return METHODS[method].step * n_adv + METHODS[method].extra(
+        settings(method, n_adv=n_adv, **options)
+    )
+
 
 def steps_within(
-    method: str,    # a name of METHODS
-    budget: int,    # forward and backward passes per latent
-    **options,      # of the method
-) -> int:           # n_adv
+    method: str,  # a name of METHODS
+    budget: int,  # forward and backward passes per latent
+    **options,  # of the method
+) -> int:  # n_adv
     "The most steps that a number of passes allows."
     first = passes(method, 1, **options)
-    if budget < first: raise ValueError(f"{budget} passes are too few for {method}: its first step takes {first}")
+    if budget < first:
+        raise ValueError(f"{budget} passes are too few for {method}: its first step takes {first}")
     return 1 + (budget - first) // METHODS[method].step
 
 # %% ../nbs/60_refiners.ipynb #8f3b0412
 class Calibrated(nn.Module):
     "D with its logits turned into log density ratios: scale · d + shift."
+
     def __init__(self, D: Callable, scale: float, shift: float):
         super().__init__()
         self.D, self.scale, self.shift = D, scale, shift
 
-    def forward(self, x: Tensor, *y: Tensor) -> Tensor: return self.scale * self.D(x, *y) + self.shift
+    def forward(self, x: Tensor, *y: Tensor) -> Tensor:
+        return self.scale * self.D(x, *y) + self.shift
 
-    def extra_repr(self) -> str: return f"scale={self.scale:.4g}, shift={self.shift:.4g}"
+    def extra_repr(self) -> str:
+        return f"scale={self.scale:.4g}, shift={self.shift:.4g}"
+
 
 def calibration_z(
-    d_real: Tensor, # logits of held-out reals, (N,)
-    d_fake: Tensor, # logits of generated samples, (M,)
-) -> float:         # about N(0, 1) if sigmoid(d) is the probability of being real
+    d_real: Tensor,  # logits of held-out reals, (N,)
+    d_fake: Tensor,  # logits of generated samples, (M,)
+) -> float:  # about N(0, 1) if sigmoid(d) is the probability of being real
     "Z statistic of calibration (Turner et al. 2019); N = M is assumed to be what D was trained on."
     p = torch.cat([d_real, d_fake]).double().sigmoid()
     return ((len(d_real) - p.sum()) / (p * (1 - p)).sum().sqrt()).item()
 
 # %% ../nbs/60_refiners.ipynb #feb780ae
 def calibrate(
-    D: Callable,                  # samples (and labels) to logits
-    x_real: Tensor,               # held-out real samples, as D takes them
-    x_fake: Tensor,               # generated ones
-    y_real: Tensor | None = None, # labels, for a conditional D
+    D: Callable,  # samples (and labels) to logits
+    x_real: Tensor,  # held-out real samples, as D takes them
+    x_fake: Tensor,  # generated ones
+    y_real: Tensor | None = None,  # labels, for a conditional D
     y_fake: Tensor | None = None,
-    batch_size: int = 128,        # samples at a time
-) -> Calibrated:                  # to be used in place of D
+    batch_size: int = 128,  # samples at a time
+) -> Calibrated:  # to be used in place of D
     "Logistic calibration on samples that D was not trained on, wherever they lie."
+
     def logits(x, y):
-        device = next((p.device for p in D.parameters()), x.device) if isinstance(D, nn.Module) else x.device
+        device = (
+            next((p.device for p in D.parameters()), x.device)
+            if isinstance(D, nn.Module)
+            else x.device
+        )
         parts = zip(x.split(batch_size), *([] if y is None else [y.split(batch_size)]), strict=True)
         return torch.cat([D(*(t.to(device) for t in part)) for part in parts]).double().cpu()
+
     for kind, x, y in (("real", x_real, y_real), ("generated", x_fake, y_fake)):
-        if y is not None and len(y) != len(x): raise ValueError(f"calibration has {len(x)} {kind} samples and {len(y)} labels of them: expected one each")
-    if min(len(x_real), len(x_fake)) < 2: raise ValueError(f"calibration needs two samples or more of each kind: there are {len(x_real)} real and {len(x_fake)} generated")
-    with torch.inference_mode(False), torch.no_grad(), _at_rest(D): d = [logits(x_real, y_real), logits(x_fake, y_fake)]
+        if y is not None and len(y) != len(x):
+            raise ValueError(
+                f"calibration has {len(x)} {kind} samples and {len(y)} labels of them: expected one each"
+            )
+    if min(len(x_real), len(x_fake)) < 2:
+        raise ValueError(
+            f"calibration needs two samples or more of each kind: there are {len(x_real)} real and {len(x_fake)} generated"
+        )
+    with torch.inference_mode(False), torch.no_grad(), _at_rest(D):
+        d = [logits(x_real, y_real), logits(x_fake, y_fake)]
     scale, shift = _logistic(*d)
-    if scale <= 0: warnings.warn(f"D rates the generated samples no lower than the real ones (calibrated slope {scale:.3g}): its advice is worth nothing here")
+    if scale <= 0:
+        warnings.warn(
+            f"D rates the generated samples no lower than the real ones (calibrated slope {scale:.3g}): its advice is worth nothing here"
+        )
     return Calibrated(D, scale, shift)
+
 
 def _logistic(real, fake):
     "scale and shift."
     both = torch.cat([real, fake])
-    if not both.isfinite().all() or both.std() == 0: raise ValueError("D's logits are not finite, or all the same: there is nothing to calibrate")
+    if not both.isfinite().all() or both.std() == 0:
+        raise ValueError(
+            "D's logits are not finite, or all the same: there is nothing to calibrate"
+        )
     mean, std = both.mean(), both.std()
-    soft = [1 / (len(d) + 2) for d in (real, fake)]                       # Platt's share of the other target
-    ab = torch.tensor([1., 0.], dtype=torch.double, requires_grad=True)
+    soft = [1 / (len(d) + 2) for d in (real, fake)]  # Platt's share of the other target
+    ab = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True)
     opt = torch.optim.LBFGS([ab], max_iter=200, tolerance_grad=1e-10, line_search_fn="strong_wolfe")
+
     def loss():
         opt.zero_grad()
         a, b = (ab[0] * (d - mean) / std + ab[1] for d in (real, fake))
         value = (softplus(-a) + soft[0] * a).mean() + (softplus(b) - soft[1] * b).mean()
         value.backward()
         return value
-    with torch.enable_grad(): opt.step(loss)
+
+    with torch.enable_grad():
+        opt.step(loss)
     scale = (ab[0] / std).item()
     return scale, (ab[1] - ab[0] * mean / std).item()

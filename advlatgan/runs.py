@@ -42,7 +42,12 @@ __all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'OPS', 'FIELDS', 'PACKAGES', 'COMMANDS
 
 # %% ../nbs/80_runs.ipynb #cadb3583
 PACKAGE = Path(advlatgan.__file__).resolve().parent
-COMMAND = [sys.executable, "-c", "import sys; from advlatgan.runs import main; sys.exit(main())"]  # `advlatgan`, wherever it is installed
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from advlatgan.runs import main; sys.exit(main())",
+]  # `advlatgan`, wherever it is installed
+
 
 class CallError(ValueError):
     "A call that cannot be carried out as it stands; its text is one line that says why."
@@ -58,98 +63,156 @@ def nearest(name: str, known) -> str:
 @dataclass(frozen=True)
 class Param:
     "One line of a notebook's parameters cell."
+
     name: str
-    type: str       # "int", "float", "str", "bool", "list[int]", …
+    type: str  # "int", "float", "str", "bool", "list[int]", …
     default: object
     help: str = ""
 
 # %% ../nbs/80_runs.ipynb #371e4b46
 TYPES = dict(int=int, float=float, str=str, bool=bool)
 
+
 def read_params(
-    source: str,           # the text of a parameters cell
-    where: str = "parameters cell", # named in errors
+    source: str,  # the text of a parameters cell
+    where: str = "parameters cell",  # named in errors
 ) -> dict[str, Param]:
     "The typed parameters that a cell declares."
-    comments = {t.start[0]: t.string.lstrip("# ") for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT}
+    comments = {
+        t.start[0]: t.string.lstrip("# ")
+        for t in tokenize.generate_tokens(io.StringIO(source).readline)
+        if t.type == tokenize.COMMENT
+    }
     params = {}
     for node in ast.parse(source).body:
-        if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None):
+        if not (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
             raise CallError(f"{where}, line {node.lineno}: expected 'name: type = value'")
         name, kind = node.target.id, ast.unparse(node.annotation)
-        if kind.removeprefix("list[").removesuffix("]") not in TYPES: raise CallError(f"{where}: parameter {name!r} has the unknown type {kind}")
-        params[name] = Param(name, kind, ast.literal_eval(node.value), comments.get(node.end_lineno, ""))
+        if kind.removeprefix("list[").removesuffix("]") not in TYPES:
+            raise CallError(f"{where}: parameter {name!r} has the unknown type {kind}")
+        params[name] = Param(
+            name, kind, ast.literal_eval(node.value), comments.get(node.end_lineno, "")
+        )
     return params
 
 # %% ../nbs/80_runs.ipynb #f1ef5979
 def convert(
     param: Param,
-    value,         # text from a command line, or a value from YAML
+    value,  # text from a command line, or a value from YAML
 ):
     "`value` as the type of `param`, or a `CallError`."
     if param.type.startswith("list["):
         inner = Param(param.name, param.type[5:-1], None)
-        return [convert(inner, v) for v in (value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value])]
+        return [
+            convert(inner, v)
+            for v in (
+                value.split(",")
+                if isinstance(value, str)
+                else value
+                if isinstance(value, list)
+                else [value]
+            )
+        ]
     kind = TYPES[param.type]
     try:
-        if kind is bool and isinstance(value, str): return {"true": True, "false": False}[value.lower()]
-        if isinstance(value, str) or (kind is float and type(value) is int): value = kind(value)
-        if type(value) is not kind or value != value: raise ValueError
-    except (ValueError, KeyError): raise CallError(f"parameter {param.name!r} is {value!r}: expected {param.type}") from None
+        if kind is bool and isinstance(value, str):
+            return {"true": True, "false": False}[value.lower()]
+        if isinstance(value, str) or (kind is float and type(value) is int):
+            value = kind(value)
+        if type(value) is not kind or value != value:
+            raise ValueError
+    except (ValueError, KeyError):
+        raise CallError(f"parameter {param.name!r} is {value!r}: expected {param.type}") from None
     return value
 
 # %% ../nbs/80_runs.ipynb #40029d68
 OPS = {">=": float.__ge__, "<=": float.__le__, ">": float.__gt__, "<": float.__lt__}
 
+
 def check_allowed(name: str, value, allowed) -> None:
     "Raise `CallError` unless `value` (each item, of a list) is as `allowed` says."
     for v in value if isinstance(value, list) else [value]:
         if isinstance(allowed, list):
-            if v not in allowed: raise CallError(f"parameter {name!r} is {v!r}: {nearest(v, map(str, allowed))}")
+            if v not in allowed:
+                raise CallError(f"parameter {name!r} is {v!r}: {nearest(v, map(str, allowed))}")
             continue
         for rule in allowed.split(","):
             op = next(op for op in OPS if rule.strip().startswith(op))
-            if not OPS[op](float(v), float(rule.strip()[len(op):])): raise CallError(f"parameter {name!r} is {v}: expected {allowed}")
+            if not OPS[op](float(v), float(rule.strip()[len(op) :])):
+                raise CallError(f"parameter {name!r} is {v}: expected {allowed}")
 
 # %% ../nbs/80_runs.ipynb #8b98765c
-FIELDS = {"reproduces", "presets", "allowed", "needs", "table", "figure", "reference", "notes", "threads", "check"}
+FIELDS = {
+    "reproduces",
+    "presets",
+    "allowed",
+    "needs",
+    "table",
+    "figure",
+    "reference",
+    "notes",
+    "threads",
+    "check",
+}
+
 
 @dataclass(frozen=True)
 class Experiment:
     "A notebook, its parameters, and what presets.yaml says of it."
+
     name: str
     notebook: Path
     params: dict[str, Param]
-    reproduces: str                                 # which figure or table, of which paper
-    presets: dict[str, dict | list[dict]]           # preset -> {parameter: value, or values to sweep}, or some of these; "seeds" -> list
-    allowed: dict = field(default_factory=dict)     # parameter -> range or choices
-    needs: dict = field(default_factory=dict)       # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, or {ours: theirs}, if not ours}
-    table: dict = field(default_factory=dict)       # rows: keys of a row; values: {measure: digits}
-    figure: str = ""                                # a function of `plots`
-    reference: list = field(default_factory=list)   # published rows: {source, keys…, measures…}; a key may list several values that it stands beside
-    notes: str = ""                                 # protocol, printed under the table
-    threads: int = 1                                # of a run on the CPU; fixed, because sums depend on it in the last bit
-    check: str = ""                                 # "module:function" of advlatgan, called before anything starts
+    reproduces: str  # which figure or table, of which paper
+    presets: dict[
+        str, dict | list[dict]
+    ]  # preset -> {parameter: value, or values to sweep}, or some of these; "seeds" -> list
+    allowed: dict = field(default_factory=dict)  # parameter -> range or choices
+    needs: dict = field(
+        default_factory=dict
+    )  # name -> {experiment, params: {theirs: "$ours" or a value}, preset: of theirs, or {ours: theirs}, if not ours}
+    table: dict = field(default_factory=dict)  # rows: keys of a row; values: {measure: digits}
+    figure: str = ""  # a function of `plots`
+    reference: list = field(
+        default_factory=list
+    )  # published rows: {source, keys…, measures…}; a key may list several values that it stands beside
+    notes: str = ""  # protocol, printed under the table
+    threads: int = 1  # of a run on the CPU; fixed, because sums depend on it in the last bit
+    check: str = ""  # "module:function" of advlatgan, called before anything starts
 
 # %% ../nbs/80_runs.ipynb #38b60f83
 def parameters_cell(notebook: Path) -> str:
     "The text of the one cell tagged `parameters`."
     cells = json.loads(notebook.read_text())["cells"]
     tagged = [c for c in cells if "parameters" in c.get("metadata", {}).get("tags", [])]
-    if len(tagged) != 1: raise CallError(f"{notebook.name} has {len(tagged)} cells tagged 'parameters': expected one")
+    if len(tagged) != 1:
+        raise CallError(
+            f"{notebook.name} has {len(tagged)} cells tagged 'parameters': expected one"
+        )
     return "".join(tagged[0]["source"])
 
 # %% ../nbs/80_runs.ipynb #a80e8950
 def _experiment(folder, name, spec):
-    if unknown := spec.keys() - FIELDS: raise CallError(f"presets.yaml, {name}: unknown key {min(unknown)!r}, {nearest(min(unknown), FIELDS)}")
+    if unknown := spec.keys() - FIELDS:
+        raise CallError(
+            f"presets.yaml, {name}: unknown key {min(unknown)!r}, {nearest(min(unknown), FIELDS)}"
+        )
     notebook = folder / f"{name}.ipynb"
-    if not notebook.exists(): raise CallError(f"presets.yaml names {name}, but {notebook.name} is not beside it")
+    if not notebook.exists():
+        raise CallError(f"presets.yaml names {name}, but {notebook.name} is not beside it")
     params = read_params(parameters_cell(notebook), notebook.name)
-    if params.get("seed", Param("seed", "", 0)).type != "int": raise CallError(f"{notebook.name}: the parameters cell needs 'seed: int = 0'")
+    if params.get("seed", Param("seed", "", 0)).type != "int":
+        raise CallError(f"{notebook.name}: the parameters cell needs 'seed: int = 0'")
     return Experiment(name, notebook, params, **spec)
 
+
 def find_experiments(
-    start: Path | None = None, # a folder in the checkout; default: here, then where the package lies
+    start: Path
+    | None = None,  # a folder in the checkout; default: here, then where the package lies
 ) -> dict[str, Experiment]:
     "Every experiment of the checkout, by name."
     places = [start] if start else [Path.cwd(), PACKAGE]
@@ -158,73 +221,126 @@ def find_experiments(
         if (folder / "presets.yaml").exists():
             specs = yaml.safe_load((folder / "presets.yaml").read_text())
             return {name: _experiment(folder, name, spec) for name, spec in specs.items()}
-    raise CallError("no nbs/experiments here or above: the experiments live in a checkout of the repository, run this inside one")
+    raise CallError(
+        "no nbs/experiments here or above: the experiments live in a checkout of the repository, run this inside one"
+    )
 
 # %% ../nbs/80_runs.ipynb #351c76e0
 @dataclass(frozen=True)
 class Run:
     "One notebook with one value for each of its parameters."
+
     experiment: Experiment
-    params: dict                                        # every parameter, the seed among them
-    needs: dict[str, Run] = field(default_factory=dict) # the runs whose folders it reads
+    params: dict  # every parameter, the seed among them
+    needs: dict[str, Run] = field(default_factory=dict)  # the runs whose folders it reads
 
     @property
     def identity(self) -> str:
-        return json.dumps([self.experiment.name, self.params, {k: r.identity for k, r in self.needs.items()}], sort_keys=True)
+        return json.dumps(
+            [self.experiment.name, self.params, {k: r.identity for k, r in self.needs.items()}],
+            sort_keys=True,
+        )
 
     @property
     def folder(self) -> str:
         "NAME/words-sSEED-hash, relative to the output folder."
-        words = [v.replace("/", "_").replace(":", "_") for k, v in self.params.items() if isinstance(v, str) and v]
+        words = [
+            v.replace("/", "_").replace(":", "_")
+            for k, v in self.params.items()
+            if isinstance(v, str) and v
+        ]
         digest = hashlib.sha256(self.identity.encode()).hexdigest()[:8]
         return f"{self.experiment.name}/{'-'.join([*words, 's%d' % self.params['seed'], digest])}"
 
 # %% ../nbs/80_runs.ipynb #801f94a3
 def _settings(experiment, preset, overrides):
     "The settings that a preset lists, overridden; of several, those that have a value that is asked for, with the values of theirs."
-    if preset not in experiment.presets: raise CallError(f"{experiment.name} has no preset {preset!r}: {nearest(preset, experiment.presets)}")
+    if preset not in experiment.presets:
+        raise CallError(
+            f"{experiment.name} has no preset {preset!r}: {nearest(preset, experiment.presets)}"
+        )
     listed = experiment.presets[preset]
-    if not isinstance(listed, list): return [{**listed, **overrides}]
+    if not isinstance(listed, list):
+        return [{**listed, **overrides}]
     for name, asked in overrides.items():
-        fit = [] if _is_list(experiment, name) else [{**s, name: kept} for s in listed if (kept := _kept(s.get(name, asked), asked)) not in ([], None)]
+        fit = (
+            []
+            if _is_list(experiment, name)
+            else [
+                {**s, name: kept}
+                for s in listed
+                if (kept := _kept(s.get(name, asked), asked)) not in ([], None)
+            ]
+        )
         listed = fit or [{**s, name: asked} for s in listed]
     return listed
 
-def _is_list(experiment, name): return name in experiment.params and experiment.params[name].type.startswith("list[")
+
+def _is_list(experiment, name):
+    return name in experiment.params and experiment.params[name].type.startswith("list[")
+
 
 def _kept(own, asked):
     "What of the value or values asked for is among a setting's own."
     own = {str(v) for v in own} if isinstance(own, list) else {str(own)}
-    return [v for v in asked if str(v) in own] if isinstance(asked, list) else asked if str(asked) in own else None
+    return (
+        [v for v in asked if str(v) in own]
+        if isinstance(asked, list)
+        else asked
+        if str(asked) in own
+        else None
+    )
+
 
 def _combinations(experiment, wanted):
     "Every combination of the values wanted, each a dict of all parameters, checked."
     axes = []
     for name in wanted:
-        if name not in experiment.params: raise CallError(f"{experiment.name} has no parameter {name!r}: {nearest(name, experiment.params)}")
+        if name not in experiment.params:
+            raise CallError(
+                f"{experiment.name} has no parameter {name!r}: {nearest(name, experiment.params)}"
+            )
     for name, param in experiment.params.items():
         value = wanted.get(name, param.default)
-        values = value if isinstance(value, list) and not param.type.startswith("list[") else [value]
+        values = (
+            value if isinstance(value, list) and not param.type.startswith("list[") else [value]
+        )
         axes.append([convert(param, v) for v in values])
         if name in experiment.allowed:
-            for v in axes[-1]: check_allowed(name, v, experiment.allowed[name])
+            for v in axes[-1]:
+                check_allowed(name, v, experiment.allowed[name])
     return [dict(zip(experiment.params, combination)) for combination in itertools.product(*axes)]
 
 # %% ../nbs/80_runs.ipynb #1a471945
 def resolve(
     experiment: Experiment,
     preset: str = "smoke",
-    overrides: dict | None = None,           # parameter -> text, as on the command line ("a,b" sweeps), or a value
-    seeds: list[int] | None = None,          # default: the preset's, else [0]
-) -> list[dict]:                             # one dict of all parameters per combination and seed
+    overrides: dict
+    | None = None,  # parameter -> text, as on the command line ("a,b" sweeps), or a value
+    seeds: list[int] | None = None,  # default: the preset's, else [0]
+) -> list[dict]:  # one dict of all parameters per combination and seed
     "Every combination of parameters that a call asks for, checked."
-    def several(name, v): return isinstance(v, str) and "," in v and name in experiment.params and not _is_list(experiment, name)
+
+    def several(name, v):
+        return (
+            isinstance(v, str)
+            and "," in v
+            and name in experiment.params
+            and not _is_list(experiment, name)
+        )
+
     given = {name: v.split(",") if several(name, v) else v for name, v in (overrides or {}).items()}
     found = []
     for settings in _settings(experiment, preset, given):
         own_seeds = settings.get("seeds", [0])
         wanted = {name: v for name, v in settings.items() if name != "seeds"}
-        found += [c for c in _combinations(experiment, {**wanted, "seed": own_seeds if seeds is None else seeds}) if c not in found]
+        found += [
+            c
+            for c in _combinations(
+                experiment, {**wanted, "seed": own_seeds if seeds is None else seeds}
+            )
+            if c not in found
+        ]
     return found
 
 # %% ../nbs/80_runs.ipynb #c4fa6895
@@ -236,17 +352,31 @@ def plan(
     seeds: list[int] | None = None,
 ) -> list[Run]:
     "The runs that a call asks for, each with the runs that it needs."
-    if name not in experiments: raise CallError(f"unknown experiment {name!r}: {nearest(name, experiments)}")
-    return [_with_needs(experiments, experiments[name], preset, params) for params in resolve(experiments[name], preset, overrides, seeds)]
+    if name not in experiments:
+        raise CallError(f"unknown experiment {name!r}: {nearest(name, experiments)}")
+    return [
+        _with_needs(experiments, experiments[name], preset, params)
+        for params in resolve(experiments[name], preset, overrides, seeds)
+    ]
+
 
 def _with_needs(experiments, experiment, preset, params):
     needs = {}
     for key, need in experiment.needs.items():
-        theirs = {k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v for k, v in need.get("params", {}).items()}
+        theirs = {
+            k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v
+            for k, v in need.get("params", {}).items()
+        }
         chosen = need.get("preset", preset)
-        if isinstance(chosen, dict): chosen = chosen.get(preset, preset)
-        found = plan(experiments, need["experiment"], chosen, theirs, [theirs.pop("seed", params["seed"])])
-        if len(found) != 1: raise CallError(f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} gives {len(found)}: fix the swept parameters under 'needs'")
+        if isinstance(chosen, dict):
+            chosen = chosen.get(preset, preset)
+        found = plan(
+            experiments, need["experiment"], chosen, theirs, [theirs.pop("seed", params["seed"])]
+        )
+        if len(found) != 1:
+            raise CallError(
+                f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} gives {len(found)}: fix the swept parameters under 'needs'"
+            )
         needs[key] = found[0]
     return Run(experiment, params, needs)
 
@@ -257,65 +387,100 @@ def write_json(path: Path, value) -> None:
     part.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
     os.replace(part, path)
 
+
 def read_json(path: Path):
     "The JSON in `path`, or None if there is none that is whole."
-    try: return json.loads(path.read_text())
-    except (OSError, ValueError): return None
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
 
 # %% ../nbs/80_runs.ipynb #4396fd56
 def _in_words(values):
     "'loss_D 0.69, loss_G 1.2, 850 images/s'."
-    return ", ".join(f"{v:.3g} {k.removesuffix('_per_s')}/s" if k.endswith("_per_s") else f"{k} {v:.3g}" for k, v in values.items())
+    return ", ".join(
+        f"{v:.3g} {k.removesuffix('_per_s')}/s" if k.endswith("_per_s") else f"{k} {v:.3g}"
+        for k, v in values.items()
+    )
+
 
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
-    def __init__(self,
-        name: str = "",     # the experiment; by hand, `need` makes what it needs
+
+    def __init__(
+        self,
+        name: str = "",  # the experiment; by hand, `need` makes what it needs
     ):
         folder = os.environ.get("ADVLATGAN_RUN")
-        self.folder = Path(folder) if folder else None            # this run's folder, or None outside a run
+        self.folder = Path(folder) if folder else None  # this run's folder, or None outside a run
         self.run = read_json(self.folder / "run.json") if self.folder else {"needs": {}}
-        self.name, self._bar, self._told = name, None, 0.
+        self.name, self._bar, self._told = name, None, 0.0
 
     def need(self, key: str) -> Path:
         "The folder of a finished run that this one needs, by its name in presets.yaml."
-        if self.folder is None and self.name: return _made_by_hand(self.name, key)
-        if key not in self.run["needs"]: raise CallError(f"this run has no needed run {key!r}: start it with 'advlatgan run', which makes those first")
+        if self.folder is None and self.name:
+            return _made_by_hand(self.name, key)
+        if key not in self.run["needs"]:
+            raise CallError(
+                f"this run has no needed run {key!r}: start it with 'advlatgan run', which makes those first"
+            )
         return self.folder.parents[1] / self.run["needs"][key]
 
     def stage(self, name: str):
         "A callback `(step, total, {name: value})` for the part of the run called `name`: a bar by hand, a file in a run."
         start, first = time.time(), None
+
         def progress(step, total, losses=None):
             nonlocal start, first
-            if first is None: first, start = (0, start) if step == 1 else (step, time.time())   # it may go on where another process stopped
+            if first is None:
+                first, start = (
+                    (0, start) if step == 1 else (step, time.time())
+                )  # it may go on where another process stopped
             values = {k: v for k, v in (losses or {}).items() if k != "step" and math.isfinite(v)}
-            if self.folder is None: return self._show(name, step, total, values)
-            if time.time() - self._told < .3 and step < total: return
+            if self.folder is None:
+                return self._show(name, step, total, values)
+            if time.time() - self._told < 0.3 and step < total:
+                return
             self._told = time.time()
             left = (self._told - start) / (step - first) * (total - step) if step > first else None
-            write_json(self.folder / "progress.json", dict(stage=name, step=step, total=total, left=left, values=values))
+            write_json(
+                self.folder / "progress.json",
+                dict(stage=name, step=step, total=total, left=left, values=values),
+            )
+
         return progress
 
     def _show(self, name, step, total, values):
         from tqdm import tqdm
-        if self._bar is None: self._bar = tqdm(total=total, initial=step, desc=name, unit="step", leave=False)
+
+        if self._bar is None:
+            self._bar = tqdm(total=total, initial=step, desc=name, unit="step", leave=False)
         self._bar.set_postfix_str(_in_words(values), refresh=False)
         self._bar.update(step - self._bar.n)
-        if step >= total: self._bar.close(); self._bar = None
+        if step >= total:
+            self._bar.close()
+            self._bar = None
 
-    def finish(self,
-        rows: list[dict],            # one flat dict per line of the table: keys (method, …) and measures
+    def finish(
+        self,
+        rows: list[dict],  # one flat dict per line of the table: keys (method, …) and measures
         arrays: dict | None = None,  # arrays that the figure needs, name -> array; keep them small
-        data: str = "",              # what the numbers were measured on: data set, split, how many
-        device: str = "cpu",         # where it ran
-    ) -> dict:                       # the record, as far as the notebook knows it
+        data: str = "",  # what the numbers were measured on: data set, split, how many
+        device: str = "cpu",  # where it ran
+    ) -> dict:  # the record, as far as the notebook knows it
         "Hand over the results; outside a run nothing is written."
         clean = lambda v: None if isinstance(v, float) and not math.isfinite(v) else v
-        record = dict(data=data, device=device, rows=[{k: clean(v) for k, v in row.items()} for row in rows])
-        if self.folder is None: return record
+        record = dict(
+            data=data, device=device, rows=[{k: clean(v) for k, v in row.items()} for row in rows]
+        )
+        if self.folder is None:
+            return record
         import numpy as np
-        if arrays: np.savez_compressed(self.folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()})
+
+        if arrays:
+            np.savez_compressed(
+                self.folder / "arrays.npz", **{k: np.asarray(v) for k, v in arrays.items()}
+            )
         write_json(self.folder / "record.part.json", record)
         return record
 
@@ -324,29 +489,45 @@ def _made_by_hand(name, key):
     "The folder of a run that the experiment's defaults need, in data/runs, made if it is not there."
     root, run = _default_out().resolve(), plan(find_experiments(), name)[0].needs[key]
     root.mkdir(parents=True, exist_ok=True)
-    with redirect_stderr(io.StringIO()): errors = carry_out(root, [run], 1)
-    if errors: raise CallError(f"{run.folder}, which {name} needs, failed: {errors[run.folder]}")
+    with redirect_stderr(io.StringIO()):
+        errors = carry_out(root, [run], 1)
+    if errors:
+        raise CallError(f"{run.folder}, which {name} needs, failed: {errors[run.folder]}")
     return root / run.folder
 
 # %% ../nbs/80_runs.ipynb #b19470e3
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
 
+
 def _imports(source):
     "The modules of this package that a piece of code imports."
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import): yield from (a.name.removeprefix("advlatgan.") for a in node.names if a.name.startswith("advlatgan."))
-        elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "advlatgan"):
+        if isinstance(node, ast.Import):
+            yield from (
+                a.name.removeprefix("advlatgan.")
+                for a in node.names
+                if a.name.startswith("advlatgan.")
+            )
+        elif isinstance(node, ast.ImportFrom) and (
+            node.level or (node.module or "").split(".")[0] == "advlatgan"
+        ):
             inside = (node.module or "").removeprefix("advlatgan").lstrip(".")
             yield from [inside] if inside else (a.name for a in node.names)
 
+
 def code_digest(notebook: Path) -> str:
     "A short hash of a notebook's code and of the modules behind its numbers (those that it imports, and theirs)."
-    cells = ["".join(c["source"]) for c in json.loads(notebook.read_text())["cells"] if c["cell_type"] == "code"]
+    cells = [
+        "".join(c["source"])
+        for c in json.loads(notebook.read_text())["cells"]
+        if c["cell_type"] == "code"
+    ]
     code = "\n".join(cells)
     todo, found = {*_imports(code)}, {}
     while todo:
         path = PACKAGE / f"{(name := todo.pop())}.py"
-        if name in ("runs", "plots") or name in found or not path.exists(): continue
+        if name in ("runs", "plots") or name in found or not path.exists():
+            continue
         found[name] = path.read_text()
         todo |= {*_imports(found[name])}
     return hashlib.sha256(json.dumps([code, sorted(found.items())]).encode()).hexdigest()[:12]
@@ -356,16 +537,31 @@ def _git(folder, *args):
     out = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True)
     return out.stdout.strip() if out.returncode == 0 else ""
 
+
 def provenance(notebook: Path) -> dict:
     "Versions, commit and code digest of a run about to start."
     from importlib.metadata import PackageNotFoundError, version
+
     def known(package):
-        try: return version(package)
-        except PackageNotFoundError: return None
-    versions = {"python": sys.version.split()[0], "advlatgan": advlatgan.__version__, **{p: known(p) for p in PACKAGES}}
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return None
+
+    versions = {
+        "python": sys.version.split()[0],
+        "advlatgan": advlatgan.__version__,
+        **{p: known(p) for p in PACKAGES},
+    }
     commit = _git(notebook.parent, "rev-parse", "--short=12", "HEAD")
-    dirty = _git(notebook.parent, "status", "--porcelain", "--", "advlatgan", ":/advlatgan", ":/nbs")
-    return dict(versions=versions, commit=commit + ("+changes" if commit and dirty else ""), code=code_digest(notebook))
+    dirty = _git(
+        notebook.parent, "status", "--porcelain", "--", "advlatgan", ":/advlatgan", ":/nbs"
+    )
+    return dict(
+        versions=versions,
+        commit=commit + ("+changes" if commit and dirty else ""),
+        code=code_digest(notebook),
+    )
 
 # %% ../nbs/80_runs.ipynb #c7d0f31b
 @contextmanager
@@ -373,63 +569,93 @@ def local_kernels():
     "A class of kernel managers that talk through sockets in a folder of their own: kernels started at once would race for TCP ports."
     from jupyter_client import AsyncKernelManager
     from traitlets import default
+
     with tempfile.TemporaryDirectory(prefix="advlatgan-") as folder:
+
         class LocalKernels(AsyncKernelManager):
             @default("transport")
-            def _transport(self): return "ipc"
+            def _transport(self):
+                return "ipc"
+
             @default("ip")
-            def _ip(self): return f"{folder}/kernel"
+            def _ip(self):
+                return f"{folder}/kernel"
+
         yield LocalKernels
 
 # %% ../nbs/80_runs.ipynb #93172710
 def _own_part(notebook):
     "The notebook up to '## The published run…': from there on it shows and checks what is committed, and no run depends on that."
     from papermill.iorw import load_notebook_node
+
     book = load_notebook_node(str(notebook))
     for i, cell in enumerate(book.cells):
         own, heading, _ = cell.source.partition("## The published run")
         if cell.cell_type == "markdown" and heading:
-            cell.source, book.cells = own, book.cells[:i + 1]
+            cell.source, book.cells = own, book.cells[: i + 1]
             break
     return book
 
 # %% ../nbs/80_runs.ipynb #9e19a678
 def execute(
-    root: Path,   # the output folder
+    root: Path,  # the output folder
     folder: str,  # of the run, below it
-    run: dict,    # notebook, params, needs
-) -> dict:        # the record
+    run: dict,  # notebook, params, needs
+) -> dict:  # the record
     "Run one notebook, up to what it says of published runs, and leave notebook.ipynb and, last of all, record.json; raises if it does not get there."
     import papermill
+
     where, notebook, start = root / folder, Path(run["notebook"]), time.time()
     where.mkdir(parents=True, exist_ok=True)
-    for old in ("record.json", "record.part.json", "arrays.npz", "progress.json", "error.json"): (where / old).unlink(missing_ok=True)
+    for old in ("record.json", "record.part.json", "arrays.npz", "progress.json", "error.json"):
+        (where / old).unlink(missing_ok=True)
     write_json(where / "run.json", {k: run[k] for k in ("experiment", "params", "needs")})
     os.environ["ADVLATGAN_RUN"] = str(where.resolve())
     origin = provenance(notebook)
     with local_kernels() as kernels:
-        papermill.execute_notebook(_own_part(notebook), str(where / "notebook.ipynb"), run["params"], kernel_name="python3",
-                                   kernel_manager_class=kernels, progress_bar=False, cwd=str(notebook.parents[2]))
+        papermill.execute_notebook(
+            _own_part(notebook),
+            str(where / "notebook.ipynb"),
+            run["params"],
+            kernel_name="python3",
+            kernel_manager_class=kernels,
+            progress_bar=False,
+            cwd=str(notebook.parents[2]),
+        )
     part = read_json(where / "record.part.json")
-    if part is None: raise RuntimeError("the notebook ended without Recorder.finish(): no record")
-    record = {k: run[k] for k in ("experiment", "params", "needs")} | part | origin | dict(wall_s=round(time.time() - start, 1))
+    if part is None:
+        raise RuntimeError("the notebook ended without Recorder.finish(): no record")
+    record = (
+        {k: run[k] for k in ("experiment", "params", "needs")}
+        | part
+        | origin
+        | dict(wall_s=round(time.time() - start, 1))
+    )
     write_json(where / "record.json", record)
-    for done in ("record.part.json", "progress.json"): (where / done).unlink(missing_ok=True)
+    for done in ("record.part.json", "progress.json"):
+        (where / done).unlink(missing_ok=True)
     return record
 
 # %% ../nbs/80_runs.ipynb #44f4ec4c
 def last_line(error: BaseException) -> str:
     "What went wrong in one line: for a notebook, the line that its last cell ended with."
-    if type(error).__name__ == "DeadKernelError": return "the kernel died (killed, or out of memory)"
-    name, text = getattr(error, "ename", type(error).__name__), str(getattr(error, "evalue", error)).strip()
+    if type(error).__name__ == "DeadKernelError":
+        return "the kernel died (killed, or out of memory)"
+    name, text = (
+        getattr(error, "ename", type(error).__name__),
+        str(getattr(error, "evalue", error)).strip(),
+    )
     return f"{name}: {text.splitlines()[-1] if text else ''}"
+
 
 def _job(plan_file, folder):
     "What a Snakemake job calls."
     plan = read_json(Path(plan_file))
     with _a_gpu(Path(plan["root"]), plan["gpus"]):
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"): os.environ[name] = str(plan["runs"][folder]["threads"])
-        try: execute(Path(plan["root"]), folder, plan["runs"][folder])
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ[name] = str(plan["runs"][folder]["threads"])
+        try:
+            execute(Path(plan["root"]), folder, plan["runs"][folder])
         except Exception as error:
             write_json(Path(plan["root"]) / folder / "error.json", dict(error=last_line(error)))
             return 1
@@ -440,41 +666,80 @@ def _job(plan_file, folder):
 def _a_gpu(root, gpus):
     "Hold one of the GPUs that no other job of this folder holds, if there are any."
     import fcntl
-    if not gpus: yield; return
+
+    if not gpus:
+        yield
+        return
     for i in itertools.cycle(range(gpus)):
         with open(root / f".gpu{i}", "w") as file:
-            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError: time.sleep(.2); continue
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(0.2)
+                continue
             visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(gpus)))
             os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[i]
-            yield; return
+            yield
+            return
 
 # %% ../nbs/80_runs.ipynb #d484e2b0
 def _workflow(plan_file, *extra):
     "Run Snakemake on a plan until it ends or the parent process does."
     import threading
+
     parent = os.getppid()
+
     def watch():
-        while os.getppid() == parent: time.sleep(.3)
+        while os.getppid() == parent:
+            time.sleep(0.3)
         os.killpg(0, signal.SIGKILL)
+
     threading.Thread(target=watch, daemon=True).start()
     from snakemake.cli import main
+
     plan = read_json(Path(plan_file))
     resources = ["--resources", f"gpu={plan['gpus']}"] if plan["gpus"] else []
-    main(["--snakefile", plan["snakefile"], "--directory", plan["root"], "--config", f"plan={plan_file}", "--cores", str(plan["jobs"]), *resources,
-          "--keep-going", "--rerun-incomplete", "--nolock", "--rerun-triggers", "mtime", "--scheduler", "greedy", "--latency-wait", "5", *extra])
+    main(
+        [
+            "--snakefile",
+            plan["snakefile"],
+            "--directory",
+            plan["root"],
+            "--config",
+            f"plan={plan_file}",
+            "--cores",
+            str(plan["jobs"]),
+            *resources,
+            "--keep-going",
+            "--rerun-incomplete",
+            "--nolock",
+            "--rerun-triggers",
+            "mtime",
+            "--scheduler",
+            "greedy",
+            "--latency-wait",
+            "5",
+            *extra,
+        ]
+    )
 
 # %% ../nbs/80_runs.ipynb #8fe0d88f
 def is_finished(root: Path, run: Run) -> bool:
     "Whether this very run has left a record."
     record = read_json(root / run.folder / "record.json")
-    return record is not None and record["params"] == run.params and record["experiment"] == run.experiment.name
+    return (
+        record is not None
+        and record["params"] == run.params
+        and record["experiment"] == run.experiment.name
+    )
+
 
 def with_needed(runs: list[Run]) -> list[Run]:
     "These runs and all that they need, each once, needed ones first."
     found = {}
     for run in runs:
-        for r in (*with_needed(list(run.needs.values())), run): found.setdefault(r.folder, r)
+        for r in (*with_needed(list(run.needs.values())), run):
+            found.setdefault(r.folder, r)
     return list(found.values())
 
 # %% ../nbs/80_runs.ipynb #8051e509
@@ -482,41 +747,70 @@ def _checker(experiment):
     "The function that `check` names, and those of the notebook's parameters that it takes."
     module, _, name = experiment.check.partition(":")
     where = f"presets.yaml, {experiment.name}: check is {experiment.check!r}"
-    try: function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
-    except (ImportError, AttributeError) as error: raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
+    try:
+        function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
+    except (ImportError, AttributeError) as error:
+        raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
     wanted = inspect.signature(function).parameters
     for k, p in wanted.items():
-        if p.default is p.empty and k not in experiment.params: raise CallError(f"{where}, and that wants {k!r}: {nearest(k, experiment.params)}")
+        if p.default is p.empty and k not in experiment.params:
+            raise CallError(f"{where}, and that wants {k!r}: {nearest(k, experiment.params)}")
     return function, [k for k in wanted if k in experiment.params]
+
 
 def check_runs(runs: list[Run]) -> None:
     "Call each experiment's `check`, once for all runs that look the same to it; what it refuses is a `CallError`."
     checked, checkers = set(), {}
     for run in (r for r in runs if r.experiment.check):
         e = run.experiment
-        if e.name not in checkers: checkers[e.name] = _checker(e)
+        if e.name not in checkers:
+            checkers[e.name] = _checker(e)
         function, names = checkers[e.name]
         arguments = {k: run.params[k] for k in names}
-        if (key := json.dumps([e.check, arguments])) in checked: continue
+        if (key := json.dumps([e.check, arguments])) in checked:
+            continue
         checked.add(key)
         try:
-            with chdir(e.notebook.parents[2]): function(**arguments)    # where the notebook will run
-        except (ValueError, OSError, ImportError) as error: raise CallError(f"{e.name}: {' '.join(str(error).split())}") from None
+            with chdir(e.notebook.parents[2]):
+                function(**arguments)  # where the notebook will run
+        except (ValueError, OSError, ImportError) as error:
+            raise CallError(f"{e.name}: {' '.join(str(error).split())}") from None
 
 # %% ../nbs/80_runs.ipynb #c85e89e3
 def _gpus() -> int:
     "How many CUDA devices there are, without importing torch where no driver is."
-    if not shutil.which("nvidia-smi"): return 0
+    if not shutil.which("nvidia-smi"):
+        return 0
     import torch
+
     return torch.cuda.device_count()
+
 
 def _plan_file(root, runs, targets, jobs):
     "Write down what Snakemake is to do; returns the file."
-    entries = {r.folder: dict(experiment=r.experiment.name, notebook=str(r.experiment.notebook.resolve()), params=r.params,
-                              threads=r.experiment.threads, needs={k: n.folder for k, n in r.needs.items()}) for r in runs}
+    entries = {
+        r.folder: dict(
+            experiment=r.experiment.name,
+            notebook=str(r.experiment.notebook.resolve()),
+            params=r.params,
+            threads=r.experiment.threads,
+            needs={k: n.folder for k, n in r.needs.items()},
+        )
+        for r in runs
+    }
     file = root / ".plan.json"
-    write_json(file, dict(root=str(root.resolve()), snakefile=str(runs[0].experiment.notebook.with_name("Snakefile").resolve()), runs=entries,
-                          targets=[r.folder for r in targets], jobs=jobs, gpus=_gpus(), command=shlex.join(COMMAND)))
+    write_json(
+        file,
+        dict(
+            root=str(root.resolve()),
+            snakefile=str(runs[0].experiment.notebook.with_name("Snakefile").resolve()),
+            runs=entries,
+            targets=[r.folder for r in targets],
+            jobs=jobs,
+            gpus=_gpus(),
+            command=shlex.join(COMMAND),
+        ),
+    )
     return file.resolve()
 
 # %% ../nbs/80_runs.ipynb #fea961cf
@@ -524,71 +818,124 @@ def _plan_file(root, runs, targets, jobs):
 def _locked(root):
     "Hold the output folder against a second command."
     import fcntl
+
     with open(root / ".lock", "w") as file:
-        for attempt in range(20):               # what a killed command left behind needs a moment to end
-            try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB); break
-            except BlockingIOError: time.sleep(.25)
-        else: raise CallError(f"another 'advlatgan run' is writing to {root}: wait for it, or give another --out")
+        for attempt in range(20):  # what a killed command left behind needs a moment to end
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.25)
+        else:
+            raise CallError(
+                f"another 'advlatgan run' is writing to {root}: wait for it, or give another --out"
+            )
         yield file
 
 # %% ../nbs/80_runs.ipynb #ae80a78a
 def carry_out(
-    root: Path,             # output folder
-    runs: list[Run],        # what is wanted
-    jobs: int,              # runs side by side
-    force: bool = False,    # also those that are finished (not those that they need)
-    extra: tuple = (),      # further arguments for Snakemake, say "--executor slurm"
-) -> dict[str, str]:        # folder -> error, for each wanted or needed run without a record
+    root: Path,  # output folder
+    runs: list[Run],  # what is wanted
+    jobs: int,  # runs side by side
+    force: bool = False,  # also those that are finished (not those that they need)
+    extra: tuple = (),  # further arguments for Snakemake, say "--executor slurm"
+) -> dict[str, str]:  # folder -> error, for each wanted or needed run without a record
     "Run what is not finished."
     everything = with_needed(runs)
     missing = [r for r in everything if not is_finished(root, r) or force and r in runs]
-    if not missing: return {}
+    if not missing:
+        return {}
     with _locked(root) as lock, open(root / ".snakemake.log", "w") as log:
-        for path in [root / run.folder / f"{name}.json" for run in missing for name in ("error", "progress", "record")]: path.unlink(missing_ok=True)
-        for run in runs if force else (): shutil.rmtree(root / run.folder, ignore_errors=True)     # its checkpoints too
+        for path in [
+            root / run.folder / f"{name}.json"
+            for run in missing
+            for name in ("error", "progress", "record")
+        ]:
+            path.unlink(missing_ok=True)
+        for run in runs if force else ():
+            shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
         command = [*COMMAND, "--workflow", str(_plan_file(root, everything, missing, jobs)), *extra]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, pass_fds=[lock.fileno()])
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            pass_fds=[lock.fileno()],
+        )
         _watch(process, root, missing)
-    return {r.folder: (read_json(root / r.folder / "error.json") or {}).get("error", "it was not started, see .snakemake.log")
-            for r in missing if not is_finished(root, r)}
+    return {
+        r.folder: (read_json(root / r.folder / "error.json") or {}).get(
+            "error", "it was not started, see .snakemake.log"
+        )
+        for r in missing
+        if not is_finished(root, r)
+    }
 
 # %% ../nbs/80_runs.ipynb #c797c053
 def _state(root, run):
     "One run under way in words, or ''."
     p = read_json(root / run.folder / "progress.json")
-    if p is None: return ""
+    if p is None:
+        return ""
     left = [] if p["left"] is None else [f"{int(p['left']) // 60}:{int(p['left']) % 60:02d} left"]
-    return ", ".join([f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}", *filter(None, [_in_words(p["values"])]), *left])
+    return ", ".join(
+        [
+            f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}",
+            *filter(None, [_in_words(p["values"])]),
+            *left,
+        ]
+    )
+
 
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
     from tqdm import tqdm
+
     tty, told, left = sys.stderr.isatty(), time.time(), list(runs)
-    bar = tqdm(total=len(runs), unit="run", disable=not tty, dynamic_ncols=True, bar_format="{n}/{total} runs [{elapsed}] {bar:20} {postfix}")
+    bar = tqdm(
+        total=len(runs),
+        unit="run",
+        disable=not tty,
+        dynamic_ncols=True,
+        bar_format="{n}/{total} runs [{elapsed}] {bar:20} {postfix}",
+    )
     try:
         while (ended := process.poll()) is None or left:
             for run in [r for r in left if (root / r.folder / "record.json").exists()]:
-                left.remove(run); bar.update()
-                if not tty: print(f"{len(runs) - len(left)}/{len(runs)} runs: {run.folder}", file=sys.stderr)
-            if ended is not None: break
+                left.remove(run)
+                bar.update()
+                if not tty:
+                    print(
+                        f"{len(runs) - len(left)}/{len(runs)} runs: {run.folder}", file=sys.stderr
+                    )
+            if ended is not None:
+                break
             states = [s for s in (_state(root, r) for r in left) if s]
             bar.set_postfix_str(" | ".join(states))
-            if states and not tty and time.time() - told > 20: told = time.time(); print("  " + " | ".join(states), file=sys.stderr)
-            time.sleep(.25)
+            if states and not tty and time.time() - told > 20:
+                told = time.time()
+                print("  " + " | ".join(states), file=sys.stderr)
+            time.sleep(0.25)
     finally:
         bar.close()
-        if process.poll() is None: os.killpg(process.pid, signal.SIGKILL); process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 # %% ../nbs/80_runs.ipynb #b089e014
 def _as_parameters(params):
     "Parameters under names that no measure has: precision is both."
     return {f"{k} (parameter)": v for k, v in params.items()}
 
+
 def aggregate(
     records: list[dict],  # records, each with its params and rows
-    keys: list[str],      # what tells lines apart: keys of a row, or parameters
-    values: list[str],    # measures
-) -> list[tuple[dict, dict[str, list[float]]]]: # (keys -> value, measure -> its values over the seeds), in order of appearance
+    keys: list[str],  # what tells lines apart: keys of a row, or parameters
+    values: list[str],  # measures
+) -> list[
+    tuple[dict, dict[str, list[float]]]
+]:  # (keys -> value, measure -> its values over the seeds), in order of appearance
     "Gather the rows of many seeds into lines."
     lines = {}
     for record in sorted(records, key=lambda r: r["params"]["seed"]):
@@ -597,22 +944,28 @@ def aggregate(
             head = tuple(known.get(k) for k in keys)
             line = lines.setdefault(head, {v: [] for v in values})
             for v in values:
-                if known.get(v) is not None: line[v].append(known[v])
-    first = {}                                     # lines of one leading key stay together
-    for head in lines: first.setdefault(head[0], len(first))
-    return [(dict(zip(keys, head)), lines[head]) for head in sorted(lines, key=lambda h: first[h[0]])]
+                if known.get(v) is not None:
+                    line[v].append(known[v])
+    first = {}  # lines of one leading key stay together
+    for head in lines:
+        first.setdefault(head[0], len(first))
+    return [
+        (dict(zip(keys, head)), lines[head]) for head in sorted(lines, key=lambda h: first[h[0]])
+    ]
 
 # %% ../nbs/80_runs.ipynb #0d11200d
 def mean_std(values: list[float]) -> tuple[float, float]:
     "Mean and sample standard deviation (nan for fewer than two values)."
     n = len(values)
     mean = sum(values) / n if n else math.nan
-    return mean, (sum((v - mean)**2 for v in values) / (n - 1))**.5 if n > 1 else math.nan
+    return mean, (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5 if n > 1 else math.nan
+
 
 def format_cell(values: list[float], digits: int, total: int) -> str:
     "'mean ± std', without the spread where there is one value, and with the count where some are missing."
     mean, std = mean_std(values)
-    if not values: return "–"
+    if not values:
+        return "–"
     text = f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if len(values) > 1 else "")
     return text + (f" ({len(values)} of {total})" if len(values) < total else "")
 
@@ -625,88 +978,171 @@ def markdown_table(
     keys, digits = _columns(experiment, records), experiment.table["values"]
     lines = aggregate(records, keys, list(digits))
     refs = [_published_beside(experiment, key) for key, _ in lines]
-    ours, theirs = [v for v in digits if any(line[v] for _, line in lines)], [v for v in digits if any(v in ref for ref in refs)]
+    ours, theirs = (
+        [v for v in digits if any(line[v] for _, line in lines)],
+        [v for v in digits if any(v in ref for ref in refs)],
+    )
     head = [*keys, *ours, *(f"{v} (published)" for v in theirs)]
     out = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     total = max((len(v) for _, line in lines for v in line.values()), default=0)
     for (key, line), ref in zip(lines, refs):
-        cells = [str(v) for v in key.values()] + [format_cell(line[v], digits[v], total) for v in ours] + [str(ref.get(v, "–")) for v in theirs]
+        cells = (
+            [str(v) for v in key.values()]
+            + [format_cell(line[v], digits[v], total) for v in ours]
+            + [str(ref.get(v, "–")) for v in theirs]
+        )
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
+
 
 def _columns(experiment, records):
     "The keys of the experiment's lines, and after them the parameters in which records of one line differ: else their mean would pass for one over seeds."
     keys, lines = experiment.table["rows"], {}
     for r in records:
-        for row in r["rows"]: lines.setdefault(tuple({**r["params"], **row}.get(k) for k in keys), []).append(r["params"])
-    names = dict.fromkeys(name for r in records for name in r["params"] if name not in (*keys, "seed"))
-    differing = [name for name in names if any(params.get(name) != line[0].get(name) for line in lines.values() for params in line)]
+        for row in r["rows"]:
+            lines.setdefault(tuple({**r["params"], **row}.get(k) for k in keys), []).append(
+                r["params"]
+            )
+    names = dict.fromkeys(
+        name for r in records for name in r["params"] if name not in (*keys, "seed")
+    )
+    differing = [
+        name
+        for name in names
+        if any(params.get(name) != line[0].get(name) for line in lines.values() for params in line)
+    ]
     measured = {name for r in records for row in r["rows"] for name in row}
     return [*keys, *(f"{name} (parameter)" if name in measured else name for name in differing)]
 
+
 def _published_beside(experiment, key):
     "The published row that stands beside the line with this key, or {}."
-    return next((r for r in experiment.reference if all(key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)]) for k in experiment.table["rows"])), {})
+    return next(
+        (
+            r
+            for r in experiment.reference
+            if all(
+                key[k] in (r[k] if isinstance(r.get(k), list) else [r.get(k)])
+                for k in experiment.table["rows"]
+            )
+        ),
+        {},
+    )
 
 # %% ../nbs/80_runs.ipynb #ec1d1b09
 def _markdown(text):
     from IPython.display import Markdown
+
     return Markdown(text)
+
 
 def rows_table(rows: list[dict], digits: int = 3):
     "Rows as a Markdown table, to end a notebook with."
-    if not rows: return _markdown("*no rows*")
+    if not rows:
+        return _markdown("*no rows*")
     cell = lambda v: "–" if v is None else f"{v:.{digits}f}" if isinstance(v, float) else str(v)
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([cell(row.get(k)) for k in rows[0]] for row in rows)]
+    lines = [
+        list(rows[0]),
+        ["---"] * len(rows[0]),
+        *([cell(row.get(k)) for k in rows[0]] for row in rows),
+    ]
     return _markdown("\n".join("| " + " | ".join(line) + " |" for line in lines))
+
 
 def published_records(name: str, preset: str = "cpu") -> list[dict]:
     "The committed records of an experiment; none if it has not been published."
-    return load_bundle(find_experiments()[name].notebook.parents[2] / f"data/results/{name}.{preset}") or []
+    return (
+        load_bundle(find_experiments()[name].notebook.parents[2] / f"data/results/{name}.{preset}")
+        or []
+    )
+
 
 def published(
     name: str,
     preset: str = "cpu",
-    **only, # columns, and the values at which lines are shown: method=("bare", "-z"), n_adv=0; all lines if there are none
+    **only,  # columns, and the values at which lines are shown: method=("bare", "-z"), n_adv=0; all lines if there are none
 ):
     "The committed table of an experiment, with its protocol."
-    def shown(line): return all(line.get(k) in (v if isinstance(v, (list, tuple)) else [v]) for k, v in only.items())
+
+    def shown(line):
+        return all(
+            line.get(k) in (v if isinstance(v, (list, tuple)) else [v]) for k, v in only.items()
+        )
+
     experiment, records = find_experiments()[name], published_records(name, preset)
-    records = [{**r, "rows": rows} for r in records if (rows := [row for row in r["rows"] if shown({**r["params"], **row})])]
-    return _markdown(document(experiment, preset, records).split("\n", 4)[4] if records else f"*{name} has no published result at preset {preset}.*")
+    records = [
+        {**r, "rows": rows}
+        for r in records
+        if (rows := [row for row in r["rows"] if shown({**r["params"], **row})])
+    ]
+    return _markdown(
+        document(experiment, preset, records).split("\n", 4)[4]
+        if records
+        else f"*{name} has no published result at preset {preset}.*"
+    )
 
 # %% ../nbs/80_runs.ipynb #12343acc
 def document(experiment: Experiment, label: str, records: list[dict]) -> str:
     "The table with its protocol: what, on which data, how many seeds, made by which code."
     seeds = sorted({r["params"]["seed"] for r in records})
-    def all_of(get): return "; ".join(sorted({str(get(r)) for r in records}))
+
+    def all_of(get):
+        return "; ".join(sorted({str(get(r)) for r in records}))
+
     torch_version = all_of(lambda r: r["versions"]["torch"])
     notes = [experiment.notes.strip()] if experiment.notes else []
-    beside = (_published_beside(experiment, key) for key, _ in aggregate(records, _columns(experiment, records), []))
+    beside = (
+        _published_beside(experiment, key)
+        for key, _ in aggregate(records, _columns(experiment, records), [])
+    )
     notes += dict.fromkeys(f"Published values: {ref['source']}." for ref in beside if ref)
-    mixed = " **Records of different code: rerun with --force to make them agree.**" if len({r["code"] for r in records}) > 1 else ""
-    return "\n\n".join([
-        f"# {experiment.name}, preset `{label}`", f"Reproduces {experiment.reproduces}.", markdown_table(experiment, records),
-        (f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})." if len(seeds) > 1 else f"One seed ({seeds[0]}).") + f" Data: {all_of(lambda r: r['data'])}. "
-        f"Device: {all_of(lambda r: r['device'])}; torch {torch_version}; code {all_of(lambda r: r['code'])} at commit {all_of(lambda r: r['commit'] or 'none')}.{mixed}",
-        *notes]) + "\n"
+    mixed = (
+        " **Records of different code: rerun with --force to make them agree.**"
+        if len({r["code"] for r in records}) > 1
+        else ""
+    )
+    return (
+        "\n\n".join(
+            [
+                f"# {experiment.name}, preset `{label}`",
+                f"Reproduces {experiment.reproduces}.",
+                markdown_table(experiment, records),
+                (
+                    f"Mean ± standard deviation over {len(seeds)} seeds ({', '.join(map(str, seeds))})."
+                    if len(seeds) > 1
+                    else f"One seed ({seeds[0]})."
+                )
+                + f" Data: {all_of(lambda r: r['data'])}. "
+                f"Device: {all_of(lambda r: r['device'])}; torch {torch_version}; code {all_of(lambda r: r['code'])} at commit {all_of(lambda r: r['commit'] or 'none')}.{mixed}",
+                *notes,
+            ]
+        )
+        + "\n"
+    )
 
 # %% ../nbs/80_runs.ipynb #71c210d8
 def load_bundle(stem: Path) -> list[dict] | None:
     "The records of STEM.json, each with its `arrays` (a dict, empty but for the first seed), or None if there is none."
-    if (bundle := read_json(stem.with_name(stem.name + ".json"))) is None: return None
+    if (bundle := read_json(stem.with_name(stem.name + ".json"))) is None:
+        return None
     import numpy as np
+
     file = stem.with_name(stem.name + ".npz")
     stored = dict(np.load(file)) if file.exists() else {}
     for record in bundle["records"]:
         prefix = record["folder"] + ":"
-        record["arrays"] = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+        record["arrays"] = {
+            k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)
+        }
     return bundle["records"]
+
 
 def draw(experiment: Experiment, stem: Path) -> Path | None:
     "Draw the experiment's figure from its bundle."
-    if not experiment.figure: return None
+    if not experiment.figure:
+        return None
     from advlatgan import plots
+
     path = stem.with_name(stem.name + ".png")
     figure = getattr(plots, experiment.figure)(load_bundle(stem))
     figure.savefig(path, dpi=110, metadata={"Software": None})
@@ -716,115 +1152,209 @@ def draw(experiment: Experiment, stem: Path) -> Path | None:
 def make_report(
     root: Path,
     experiment: Experiment,
-    label: str,             # a preset's name, or more where the call changed something
-    runs: list[Run],        # all finished
-) -> list[Path]:            # the files of the bundle
+    label: str,  # a preset's name, or more where the call changed something
+    runs: list[Run],  # all finished
+) -> list[Path]:  # the files of the bundle
     "Bundle the records of these runs: data, table and figure; nothing is redone where nothing changed."
     records = [{"folder": r.folder, **read_json(root / r.folder / "record.json")} for r in runs]
     stem = root / experiment.name / f"{experiment.name}.{label}"
-    spec = [experiment.table, experiment.figure, experiment.reference, experiment.notes, experiment.reproduces]
-    parts = [json.dumps([records, spec]).encode(), *((PACKAGE / f"{m}.py").read_bytes() for m in ("runs", "plots"))]
+    spec = [
+        experiment.table,
+        experiment.figure,
+        experiment.reference,
+        experiment.notes,
+        experiment.reproduces,
+    ]
+    parts = [
+        json.dumps([records, spec]).encode(),
+        *((PACKAGE / f"{m}.py").read_bytes() for m in ("runs", "plots")),
+    ]
     digest = hashlib.sha256(b"".join(parts)).hexdigest()
     files = [stem.with_name(stem.name + end) for end in (".md", ".json", ".npz", ".png")]
     if (read_json(stem.with_name(stem.name + ".json")) or {}).get("digest") != digest:
-        for old in files: old.unlink(missing_ok=True)
+        for old in files:
+            old.unlink(missing_ok=True)
         _save_arrays(root, records, files[2])
         write_json(files[1], dict(experiment=experiment.name, label=label, records=records))
         files[0].write_text(document(experiment, label, records))
         draw(experiment, stem)
-        write_json(files[1], dict(experiment=experiment.name, label=label, digest=digest, records=records))
+        write_json(
+            files[1], dict(experiment=experiment.name, label=label, digest=digest, records=records)
+        )
     return [f for f in files if f.exists()]
+
 
 def _save_arrays(root, records, path):
     "Gather the arrays of the first seed's records in one file."
     import numpy as np
+
     first = min(r["params"]["seed"] for r in records)
-    files = [(r["folder"], root / r["folder"] / "arrays.npz") for r in records if r["params"]["seed"] == first]
-    arrays = {f"{name}:{k}": v for name, file in files if file.exists() for k, v in np.load(file).items()}
-    if arrays: np.savez_compressed(path, **arrays)
+    files = [
+        (r["folder"], root / r["folder"] / "arrays.npz")
+        for r in records
+        if r["params"]["seed"] == first
+    ]
+    arrays = {
+        f"{name}:{k}": v for name, file in files if file.exists() for k, v in np.load(file).items()
+    }
+    if arrays:
+        np.savez_compressed(path, **arrays)
 
 # %% ../nbs/80_runs.ipynb #8b5e2f11
 class _Parser(argparse.ArgumentParser):
-    def error(self, message): raise CallError(message)
+    def error(self, message):
+        raise CallError(message)
 
-COMMANDS = {                                                         # of other modules: module, help
+
+COMMANDS = {  # of other modules: module, help
     "sample": ("advlatgan.sample", "pictures or points from a checkpoint"),
-    "evaluate": ("advlatgan.evaluate", "measure pictures, or what a checkpoint generates, against a data set"),
+    "evaluate": (
+        "advlatgan.evaluate",
+        "measure pictures, or what a checkpoint generates, against a data set",
+    ),
 }
 
+
 def _parser(called=None):
-    parser = _Parser(prog="advlatgan", description="Rerun the experiments of advlatgan and read their results.")
+    parser = _Parser(
+        prog="advlatgan", description="Rerun the experiments of advlatgan and read their results."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("list", help="the experiments, what each reproduces, their presets and parameters")
-    run = commands.add_parser("run", help="run experiments, then make their tables and figures",
-                              epilog="What follows a lone -- is handed to Snakemake, say: -- --executor slurm")
+    commands.add_parser(
+        "list", help="the experiments, what each reproduces, their presets and parameters"
+    )
+    run = commands.add_parser(
+        "run",
+        help="run experiments, then make their tables and figures",
+        epilog="What follows a lone -- is handed to Snakemake, say: -- --executor slurm",
+    )
     run.add_argument("names", nargs="+", metavar="NAME")
-    run.add_argument("--preset", default="smoke", help="smoke (seconds; the default), cpu (minutes, real settings) or paper (a CUDA device)")
+    run.add_argument(
+        "--preset",
+        default="smoke",
+        help="smoke (seconds; the default), cpu (minutes, real settings) or paper (a CUDA device)",
+    )
     run.add_argument("--seeds", nargs="+", type=int, metavar="N", help="instead of the preset's")
-    run.add_argument("-p", dest="params", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="set a parameter; KEY=a,b runs both")
-    run.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs side by side (default: one per core)")
-    run.add_argument("--out", type=Path, help="where everything goes (default: data/runs in the checkout)")
+    run.add_argument(
+        "-p",
+        dest="params",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="set a parameter; KEY=a,b runs both",
+    )
+    run.add_argument(
+        "--jobs",
+        type=int,
+        default=os.cpu_count() or 1,
+        help="runs side by side (default: one per core)",
+    )
+    run.add_argument(
+        "--out", type=Path, help="where everything goes (default: data/runs in the checkout)"
+    )
     run.add_argument("--force", action="store_true", help="rerun what is finished")
     report = commands.add_parser("report", help="the tables, ours beside the papers'")
-    publish = commands.add_parser("publish", help="copy a finished experiment's table and figure to data/results and figures, to be committed")
+    publish = commands.add_parser(
+        "publish",
+        help="copy a finished experiment's table and figure to data/results and figures, to be committed",
+    )
     publish.add_argument("names", nargs="+", metavar="NAME")
     publish.add_argument("--preset", default="cpu", help="default: cpu")
     report.add_argument("names", nargs="*", metavar="NAME")
-    for p in (report, publish): p.add_argument("--out", type=Path, help="where the runs are (default: data/runs in the checkout)")
+    for p in (report, publish):
+        p.add_argument(
+            "--out", type=Path, help="where the runs are (default: data/runs in the checkout)"
+        )
     for name, (module, text) in COMMANDS.items():
         p = commands.add_parser(name, help=text)
-        if name == called: importlib.import_module(module).add_arguments(p)
+        if name == called:
+            importlib.import_module(module).add_arguments(p)
     return parser
 
 # %% ../nbs/80_runs.ipynb #b1909d4c
 def _overrides(pairs):
     "KEY=VALUE arguments as a dict."
     for pair in pairs:
-        if "=" not in pair: raise CallError(f"-p {pair}: expected KEY=VALUE")
+        if "=" not in pair:
+            raise CallError(f"-p {pair}: expected KEY=VALUE")
     return dict(pair.split("=", 1) for pair in pairs)
+
 
 def _label(args, overrides):
     "The preset's name, with a mark where the call departs from it."
     changed = json.dumps([overrides, args.seeds], sort_keys=True)
-    return args.preset if not overrides and args.seeds is None else f"{args.preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+    return (
+        args.preset
+        if not overrides and args.seeds is None
+        else f"{args.preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+    )
+
 
 def _default_out():
     "data/runs of the checkout, as seen from here."
     first = next(iter(find_experiments().values()))
     return Path(os.path.relpath(first.notebook.parents[2] / "data/runs"))
 
+
 def _writable(root):
     "Make the output folder, or say in a line why not."
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root): pass
-    except OSError as error: raise CallError(f"--out {root} cannot be written: {error.strerror}") from None
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise CallError(f"--out {root} cannot be written: {error.strerror}") from None
+
 
 def _warn_of_other_code(root, runs):
     "Finished runs are kept when the code has changed since; say so."
     digests = {r.experiment.name: code_digest(r.experiment.notebook) for r in runs}
-    old = [r.folder for r in runs if is_finished(root, r) and read_json(root / r.folder / "record.json")["code"] != digests[r.experiment.name]]
-    if old: print(f"note: {len(old)} of {len(runs)} runs were finished by other code than this and are kept, {old[0]} among them; --force remakes them", file=sys.stderr)
+    old = [
+        r.folder
+        for r in runs
+        if is_finished(root, r)
+        and read_json(root / r.folder / "record.json")["code"] != digests[r.experiment.name]
+    ]
+    if old:
+        print(
+            f"note: {len(old)} of {len(runs)} runs were finished by other code than this and are kept, {old[0]} among them; --force remakes them",
+            file=sys.stderr,
+        )
 
 # %% ../nbs/80_runs.ipynb #f136efdf
 def _run(args, extra):
     "advlatgan run"
     experiments, overrides = find_experiments(), _overrides(args.params)
-    if args.jobs < 1: raise CallError(f"--jobs is {args.jobs}: expected 1 or more")
-    if args.seeds and min(args.seeds) < 0: raise CallError(f"--seeds has {min(args.seeds)}: expected 0 or more")
+    if args.jobs < 1:
+        raise CallError(f"--jobs is {args.jobs}: expected 1 or more")
+    if args.seeds and min(args.seeds) < 0:
+        raise CallError(f"--seeds has {min(args.seeds)}: expected 0 or more")
     seeds = list(dict.fromkeys(args.seeds)) if args.seeds else None
     plans = {name: plan(experiments, name, args.preset, overrides, seeds) for name in args.names}
     wanted = [r for runs in plans.values() for r in runs]
-    check_runs([r for r in with_needed(wanted) if not is_finished(args.out, r) or args.force and r in wanted])
+    check_runs(
+        [
+            r
+            for r in with_needed(wanted)
+            if not is_finished(args.out, r) or args.force and r in wanted
+        ]
+    )
     _writable(args.out)
-    if not args.force: _warn_of_other_code(args.out, wanted)
+    if not args.force:
+        _warn_of_other_code(args.out, wanted)
     errors = carry_out(args.out, wanted, args.jobs, args.force, extra)
-    for folder, error in errors.items(): print(f"failed: {folder}: {error} ({args.out / folder / 'notebook.ipynb'})", file=sys.stderr)
+    for folder, error in errors.items():
+        print(
+            f"failed: {folder}: {error} ({args.out / folder / 'notebook.ipynb'})", file=sys.stderr
+        )
     for name, runs in plans.items():
-        if not all(is_finished(args.out, r) for r in runs): continue
+        if not all(is_finished(args.out, r) for r in runs):
+            continue
         files = make_report(args.out, experiments[name], _label(args, overrides), runs)
         print(markdown_table(experiments[name], load_bundle(files[0].with_suffix(""))), end="\n\n")
-        for path in [*files, *(args.out / r.folder / "notebook.ipynb" for r in runs)]: print(path)
+        for path in [*files, *(args.out / r.folder / "notebook.ipynb" for r in runs)]:
+            print(path)
     return 1 if errors else 0
 
 # %% ../nbs/80_runs.ipynb #8b05ce39
@@ -833,7 +1363,9 @@ def _list(args, extra):
     for e in find_experiments().values():
         print(f"{e.name}: {e.reproduces}")
         for preset in e.presets:
-            settings = "; or".join("".join(f", {k}={v}" for k, v in s.items()) for s in _settings(e, preset, {}))
+            settings = "; or".join(
+                "".join(f", {k}={v}" for k, v in s.items()) for s in _settings(e, preset, {})
+            )
             n = len(resolve(e, preset))
             print(f"  --preset {preset}: {n} run{'s' * (n != 1)}{settings}")
         for p in e.params.values():
@@ -841,10 +1373,12 @@ def _list(args, extra):
             print(f"  -p {p.name}={p.default!r} ({p.type}){allowed}  {p.help}")
     return 0
 
+
 def _known(names):
     experiments = find_experiments()
     for name in names:
-        if name not in experiments: raise CallError(f"unknown experiment {name!r}: {nearest(name, experiments)}")
+        if name not in experiments:
+            raise CallError(f"unknown experiment {name!r}: {nearest(name, experiments)}")
     return {name: experiments[name] for name in names or experiments}
 
 # %% ../nbs/80_runs.ipynb #2588b164
@@ -857,8 +1391,16 @@ def _report(args, extra):
             found += 1
             kind = "published" if file.parent == places[0] else "run here"
             label = file.name.removeprefix(name + ".").removesuffix(".json")
-            print(document(e, label, load_bundle(file.with_suffix(""))).replace("\n", f" ({kind})\n", 1))
-    if not found: print(f"no results of {', '.join(args.names) or 'any experiment'} in data/results or {args.out}: run 'advlatgan run NAME' first", file=sys.stderr)
+            print(
+                document(e, label, load_bundle(file.with_suffix(""))).replace(
+                    "\n", f" ({kind})\n", 1
+                )
+            )
+    if not found:
+        print(
+            f"no results of {', '.join(args.names) or 'any experiment'} in data/results or {args.out}: run 'advlatgan run NAME' first",
+            file=sys.stderr,
+        )
     return 0 if found else 1
 
 # %% ../nbs/80_runs.ipynb #3cb16e8f
@@ -867,33 +1409,52 @@ def _publish(args, extra):
     for name, e in _known(args.names).items():
         runs = plan({**find_experiments()}, name, args.preset)
         if missing := [r.folder for r in runs if not is_finished(args.out, r)]:
-            print(f"advlatgan: {len(missing)} of {len(runs)} runs of {name} --preset {args.preset} are not finished, {missing[0]} among them: 'advlatgan run {name} --preset {args.preset}'", file=sys.stderr)
+            print(
+                f"advlatgan: {len(missing)} of {len(runs)} runs of {name} --preset {args.preset} are not finished, {missing[0]} among them: 'advlatgan run {name} --preset {args.preset}'",
+                file=sys.stderr,
+            )
             return 1
         for file in make_report(args.out, e, args.preset, runs):
-            target = e.notebook.parents[2] / ("figures" if file.suffix == ".png" else "data/results") / file.name
+            target = (
+                e.notebook.parents[2]
+                / ("figures" if file.suffix == ".png" else "data/results")
+                / file.name
+            )
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, target); print(target)
+            shutil.copyfile(file, target)
+            print(target)
     return 0
 
 # %% ../nbs/80_runs.ipynb #cf79193b
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["--workflow"]: return _workflow(*argv[1:])
-    if argv[:1] == ["--job"]: return _job(*argv[1:])
-    signal.signal(signal.SIGTERM, signal.default_int_handler)         # a polite kill ends as Ctrl-C does
-    argv, extra = (argv[:argv.index("--")], argv[argv.index("--") + 1:]) if "--" in argv else (argv, [])
+    if argv[:1] == ["--workflow"]:
+        return _workflow(*argv[1:])
+    if argv[:1] == ["--job"]:
+        return _job(*argv[1:])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends as Ctrl-C does
+    argv, extra = (
+        (argv[: argv.index("--")], argv[argv.index("--") + 1 :]) if "--" in argv else (argv, [])
+    )
     try:
         args = _parser(argv[0] if argv else None).parse_args(argv)
-        if args.command in COMMANDS: return importlib.import_module(COMMANDS[args.command][0]).main(args)
-        if "out" in args and args.out is None: args.out = _default_out()
-        return dict(list=_list, run=_run, report=_report, publish=_publish)[args.command](args, tuple(extra))
+        if args.command in COMMANDS:
+            return importlib.import_module(COMMANDS[args.command][0]).main(args)
+        if "out" in args and args.out is None:
+            args.out = _default_out()
+        return dict(list=_list, run=_run, report=_report, publish=_publish)[args.command](
+            args, tuple(extra)
+        )
     except CallError as error:
         print(f"advlatgan: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:                                           # a reader like `head` has had enough
+    except BrokenPipeError:  # a reader like `head` has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("advlatgan: stopped; what is finished is kept, and the same command takes up the rest", file=sys.stderr)
+        print(
+            "advlatgan: stopped; what is finished is kept, and the same command takes up the rest",
+            file=sys.stderr,
+        )
         return 130

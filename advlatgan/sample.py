@@ -34,66 +34,103 @@ __all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_argument
 @dataclass(frozen=True, eq=False)
 class Sampler:
     "Samples of a generator: sample i depends on the seed and on i alone."
-    G: nn.Module               # has z_dim, and num_classes if it is conditional
+
+    G: nn.Module  # has z_dim, and num_classes if it is conditional
     D: nn.Module
-    seed: int = 0              # of the latents
-    refine: dict | None = None # method and options of `refiners.refine`, to move latents on D's advice first
-    batch_size: int = 128      # samples at a time
+    seed: int = 0  # of the latents
+    refine: dict | None = (
+        None  # method and options of `refiners.refine`, to move latents on D's advice first
+    )
+    batch_size: int = 128  # samples at a time
 
-    def latents(self, n: int) -> Tensor: # (n, z_dim)
+    def latents(self, n: int) -> Tensor:  # (n, z_dim)
         generator = torch.Generator().manual_seed(self.seed)
-        return torch.cat([torch.randn(128, self.G.z_dim, generator=generator) for _ in range(-(-n // 128))])[:n]
+        return torch.cat(
+            [torch.randn(128, self.G.z_dim, generator=generator) for _ in range(-(-n // 128))]
+        )[:n]
 
-    def labels(self, n: int) -> Tensor | None: # (n,): 0, 1, …, 0, 1, …
+    def labels(self, n: int) -> Tensor | None:  # (n,): 0, 1, …, 0, 1, …
         k = getattr(self.G, "num_classes", 0)
         return torch.arange(n) % k if k else None
 
-    def batches(self, n: int) -> Iterator[Tensor]: # uint8 (B, C, H, W) for images, float (B, 2) for points, on the CPU
-        if n < 1: raise ValueError(f"n is {n}: expected 1 sample or more")
+    def batches(
+        self, n: int
+    ) -> Iterator[Tensor]:  # uint8 (B, C, H, W) for images, float (B, 2) for points, on the CPU
+        if n < 1:
+            raise ValueError(f"n is {n}: expected 1 sample or more")
         z, y = self.latents(n), self.labels(n)
-        if self.refine is None: return self.decode(z, y)
-        found = refiners.refine(self.G, self.D, z, y=y, seed=self.seed, batch_size=self.batch_size, **self.refine)
-        if lost := (~found.kept).sum().item(): warnings.warn(f"{found.settings['method']} accepted nothing for {lost} of {n} latents: raise n_adv = {found.settings['n_adv']}")
+        if self.refine is None:
+            return self.decode(z, y)
+        found = refiners.refine(
+            self.G, self.D, z, y=y, seed=self.seed, batch_size=self.batch_size, **self.refine
+        )
+        if lost := (~found.kept).sum().item():
+            warnings.warn(
+                f"{found.settings['method']} accepted nothing for {lost} of {n} latents: raise n_adv = {found.settings['n_adv']}"
+            )
         return self.decode(found.z if found.x is None else found.x, y, found.x is not None)
 
     @torch.no_grad()
-    def decode(self, z: Tensor, y: Tensor | None = None, made: bool = False) -> Iterator[Tensor]: # samples of given latents, or those `made` already
+    def decode(
+        self, z: Tensor, y: Tensor | None = None, made: bool = False
+    ) -> Iterator[Tensor]:  # samples of given latents, or those `made` already
         device = next(self.G.parameters()).device
-        for z, y in zip(z.split(self.batch_size), [None] * len(z) if y is None else y.split(self.batch_size)):
+        for z, y in zip(
+            z.split(self.batch_size), [None] * len(z) if y is None else y.split(self.batch_size)
+        ):
             z, y = z.to(device), () if y is None else (y.to(device),)
             x = z if made else self.G(z, *y)
             yield (to_uint8(x) if x.ndim == 4 else x).cpu()
 
-    def __call__(self, n: int) -> Tensor: return torch.cat([*self.batches(n)])
+    def __call__(self, n: int) -> Tensor:
+        return torch.cat([*self.batches(n)])
 
 # %% ../nbs/44_sample.ipynb #fad941ed
 def load_sampler(
-    path: str | Path,                   # a checkpoint, or a folder of them: the newest whole one
-    seed: int = 0,                      # of the latents
-    refine: dict | None = None,         # method and options of `refiners.refine`; None: latents as they are drawn
-    device: str | torch.device = "cpu", # where to compute; the samples come on the CPU
-    batch_size: int = 128,              # samples at a time
-) -> tuple[Sampler, dict]:              # called with n: uint8 images (n, C, H, W) or points (n, 2); where they come from, as plain data
+    path: str | Path,  # a checkpoint, or a folder of them: the newest whole one
+    seed: int = 0,  # of the latents
+    refine: dict
+    | None = None,  # method and options of `refiners.refine`; None: latents as they are drawn
+    device: str | torch.device = "cpu",  # where to compute; the samples come on the CPU
+    batch_size: int = 128,  # samples at a time
+) -> tuple[
+    Sampler, dict
+]:  # called with n: uint8 images (n, C, H, W) or points (n, 2); where they come from, as plain data
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
-    if not 0 <= seed < 2**63: raise ValueError(f"seed is {seed}: expected a whole number from 0 to 2^63 - 1")
-    if batch_size < 1: raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}: expected a whole number from 0 to 2^63 - 1")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     found = checkpoints.load(path)
     described = None if refine is None else refiners.settings(**refine)
-    if described and described["method"] in ("ddls", "drs", "mhgan"): warnings.warn(f"{described['method']} takes D's logit for a log density ratio, and this D is not calibrated: see refiners.calibrate")
+    if described and described["method"] in ("ddls", "drs", "mhgan"):
+        warnings.warn(
+            f"{described['method']} takes D's logit for a log density ratio, and this D is not calibrated: see refiners.calibrate"
+        )
     G, D = found.networks(device)
-    channels_last(G, D)                     # as they were while they were trained
+    channels_last(G, D)  # as they were while they were trained
     sampler = Sampler(G, D, seed, refine, batch_size)
-    return sampler, dict(checkpoint=str(found.path), sha256=found.digest, step=found.step, averaged="G_ema" in found.state, **found.settings,
-                         about=found.about, seed=seed, refine=described)
+    return sampler, dict(
+        checkpoint=str(found.path),
+        sha256=found.digest,
+        step=found.step,
+        averaged="G_ema" in found.state,
+        **found.settings,
+        about=found.about,
+        seed=seed,
+        refine=described,
+    )
 
 # %% ../nbs/44_sample.ipynb #a22df273
 def overview(
-    x: Tensor,                  # uint8 images (n, C, H, W), or points (n, 2), on the CPU
-    columns: int | None = None, # images in a row; default: as many as rows
+    x: Tensor,  # uint8 images (n, C, H, W), or points (n, 2), on the CPU
+    columns: int | None = None,  # images in a row; default: as many as rows
 ) -> Image.Image:
     "All samples in one picture."
-    if x.ndim == 4: return _picture(make_grid(x, nrow=columns or math.ceil(len(x)**.5), padding=1))
+    if x.ndim == 4:
+        return _picture(make_grid(x, nrow=columns or math.ceil(len(x) ** 0.5), padding=1))
     from matplotlib.figure import Figure
+
     figure = Figure((4, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(x[:, 0], x[:, 1], ".", ms=2, color="0.2")
@@ -110,37 +147,67 @@ def _write_images(batches, labels, classes, folder):
             place = folder / "images" if labels is None else folder / "images" / classes[labels[i]]
             place.mkdir(parents=True, exist_ok=True)
             _picture(image).save(place / f"{i:06d}.png")
-            if i < 64: first.append(image)
+            if i < 64:
+                first.append(image)
             i += 1
     overview(torch.stack(first)).save(folder / "grid.png")
 
-def _picture(x): return Image.fromarray(x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).contiguous().numpy())
+
+def _picture(x):
+    return Image.fromarray(x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).contiguous().numpy())
+
 
 def _class_names(classes, k):
     "Names of k folders: the classes' own, or their numbers where a name could lead elsewhere."
-    return [c if c and "/" not in c and not c.startswith(".") else str(i) for i, c in enumerate(classes if len(classes) == k else [""] * k)]
+    return [
+        c if c and "/" not in c and not c.startswith(".") else str(i)
+        for i, c in enumerate(classes if len(classes) == k else [""] * k)
+    ]
 
 # %% ../nbs/44_sample.ipynb #d069f9e1
 def _write_points(batches, folder):
     "Points as an array, as text and as a picture."
     x = torch.cat([*batches]).numpy()
     np.save(folder / "points.npy", x)
-    np.savetxt(folder / "points.csv", x, "%.7g", ",", header=",".join(f"x{i + 1}" for i in range(x.shape[1])), comments="")
+    np.savetxt(
+        folder / "points.csv",
+        x,
+        "%.7g",
+        ",",
+        header=",".join(f"x{i + 1}" for i in range(x.shape[1])),
+        comments="",
+    )
     overview(x).save(folder / "points.png")
 
-def write_samples(sampler: Sampler, description: dict, n: int, folder: Path, progress: Callable = lambda it: it) -> None:
+
+def write_samples(
+    sampler: Sampler, description: dict, n: int, folder: Path, progress: Callable = lambda it: it
+) -> None:
     "n samples, a picture of them, and `sample.json` with the description, into a folder of their own."
     batches, y = progress(sampler.batches(n)), sampler.labels(n)
     image = sampler(1).ndim == 4
-    if image: _write_images(batches, y, None if y is None else _class_names(description["about"].get("classes", ()), sampler.G.num_classes), folder)
-    else: _write_points(batches, folder)
+    if image:
+        _write_images(
+            batches,
+            y,
+            None
+            if y is None
+            else _class_names(description["about"].get("classes", ()), sampler.G.num_classes),
+            folder,
+        )
+    else:
+        _write_points(batches, folder)
     write_json(folder / "sample.json", dict(n=n, **description))
 
 # %% ../nbs/44_sample.ipynb #a817c415
 def add_arguments(parser) -> None:
     "The arguments of `advlatgan sample`."
     add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="a checkpoint file, or a folder of them: the newest whole one")
+    add(
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help="a checkpoint file, or a folder of them: the newest whole one",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="a new or empty folder")
     add("--n", type=int, default=64, help="how many (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the latents (default: %(default)s)")
@@ -148,48 +215,98 @@ def add_arguments(parser) -> None:
     add("--batch-size", type=int, default=128, help="samples at a time (default: %(default)s)")
     add("--device", help="cpu, cuda, cuda:1, … (default: cuda if there is one)")
 
+
 def add_refine_arguments(parser) -> None:
     "The arguments that say how latents are refined."
     add = parser.add_argument
-    add("--refine", action="store_true", help="move each latent first to where the discriminator accepts it (AdvLatGAN-z)")
-    add("--method", metavar="NAME", help=f"of --refine: {', '.join(refiners.METHODS)} (default: advlatgan-z)")
+    add(
+        "--refine",
+        action="store_true",
+        help="move each latent first to where the discriminator accepts it (AdvLatGAN-z)",
+    )
+    add(
+        "--method",
+        metavar="NAME",
+        help=f"of --refine: {', '.join(refiners.METHODS)} (default: advlatgan-z)",
+    )
     add("--n-adv", type=int, help="steps of --refine (default: the method's own; advlatgan-z: 20)")
     add("--eps", type=float, help="their size (default: the method's own; advlatgan-z: 0.05)")
 
-def refine_options(args) -> dict | None: # for `refiners.refine`
+
+def refine_options(args) -> dict | None:  # for `refiners.refine`
     "What --refine asks for, or None."
-    given = {k: v for k, v in dict(method=args.method, n_adv=args.n_adv, eps=args.eps).items() if v is not None}
-    if given and not args.refine: raise ValueError("--method, --n-adv and --eps say how to refine: add --refine")
+    given = {
+        k: v
+        for k, v in dict(method=args.method, n_adv=args.n_adv, eps=args.eps).items()
+        if v is not None
+    }
+    if given and not args.refine:
+        raise ValueError("--method, --n-adv and --eps say how to refine: add --refine")
     return refiners.settings(**given) if args.refine else None
 
 # %% ../nbs/44_sample.ipynb #86106c5f
 def find_device(
-    name: str | None = None, # "cpu", "cuda", "cuda:1", …; "auto" or None: cuda if there is one
+    name: str | None = None,  # "cpu", "cuda", "cuda:1", …; "auto" or None: cuda if there is one
 ) -> torch.device:
     "The device of that name, or one line that it is not here."
-    if name in (None, "auto"): name = "cuda" if torch.cuda.is_available() else "cpu"
-    try: return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError): raise ValueError(f"--device {name}: there is no such device here") from None
+    if name in (None, "auto"):
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        raise ValueError(f"--device {name}: there is no such device here") from None
+
 
 def _empty_folder(out):
     "Make it, or say in a line why not."
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out): pass
-        if any(out.iterdir()): raise ValueError(f"--out {out} is not empty: name a new folder, or remove what is in it")
-    except OSError as e: raise ValueError(f"--out {out} cannot be written: {e.strerror}") from None
+        with tempfile.TemporaryFile(dir=out):
+            pass
+        if any(out.iterdir()):
+            raise ValueError(
+                f"--out {out} is not empty: name a new folder, or remove what is in it"
+            )
+    except OSError as e:
+        raise ValueError(f"--out {out} cannot be written: {e.strerror}") from None
 
-def main(args) -> int: # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
+
+def main(
+    args,
+) -> (
+    int
+):  # what add_arguments has parsed -> exit status: 0, or 2 for a call that cannot be carried out
     "Carry out `advlatgan sample`."
     try:
-        if args.n < 1: raise ValueError(f"--n is {args.n}: expected 1 or more")
+        if args.n < 1:
+            raise ValueError(f"--n is {args.n}: expected 1 or more")
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            sampler, description = load_sampler(args.checkpoint, args.seed, refine_options(args), find_device(args.device), args.batch_size)
-            sampler(1)                                                      # whatever is wrong shows before anything is written
+            sampler, description = load_sampler(
+                args.checkpoint,
+                args.seed,
+                refine_options(args),
+                find_device(args.device),
+                args.batch_size,
+            )
+            sampler(1)  # whatever is wrong shows before anything is written
             _empty_folder(args.out)
-            write_samples(sampler, description, args.n, args.out, lambda it: tqdm(it, "sample", -(-args.n // args.batch_size), unit="batch", leave=False, disable=None))
-        for w in dict.fromkeys(str(w.message) for w in said): print(f"advlatgan sample: warning: {w}", file=sys.stderr)
+            write_samples(
+                sampler,
+                description,
+                args.n,
+                args.out,
+                lambda it: tqdm(
+                    it,
+                    "sample",
+                    -(-args.n // args.batch_size),
+                    unit="batch",
+                    leave=False,
+                    disable=None,
+                ),
+            )
+        for w in dict.fromkeys(str(w.message) for w in said):
+            print(f"advlatgan sample: warning: {w}", file=sys.stderr)
     except (ValueError, OSError) as e:
         print(f"advlatgan sample: {e}", file=sys.stderr)
         return 2

@@ -31,100 +31,149 @@ __all__ = ['PRECISIONS', 'TrainConfig', 'qua', 'resolve_precision', 'autocast', 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     "Everything that a training run depends on besides its networks, its data and its hooks."
-    loss: str = "bce"                       # name of a loss in `losses`
-    total_steps: int = 100_000              # generator steps
-    n_dis: int = 1                          # discriminator steps per generator step (t_D of Alg. 1)
-    batch_size: int = 128                   # real samples, and latents, in a discriminator step
-    batch_size_G: int | None = None         # latents in a generator step; None: batch_size (the official code: twice that)
-    z_dim: int = 100                        # size of the latent, drawn from N(0, I)
-    fresh_z: bool = True                    # new latents for the generator's step; False: those that the last discriminator step began with
-    fresh_y: bool = False                   # labels of the generator's step drawn evenly from G's classes; False: those of the last real batch
-    lr_G: float = 2e-4                      # Adam's step size for G
-    lr_D: float = 2e-4                      # and for D
-    betas: tuple[float, float] = (0.5, 0.9) # Adam's decay rates, for both
-    weight_decay: float = 0.                # Adam's L2 term, for both
-    lr_decay: bool = True                   # both rates fall linearly to 0 over total_steps
-    aux: float = 0.                         # ACGAN: weight of the cross-entropy of classes, in both losses; 0: D is not asked for classes
-    ema: float = 0.                         # decay of the averaged generator G_ema, below 1; 0: none is kept
-    seed: int = 0                           # of latents and data; networks are initialised by whoever makes them
+
+    loss: str = "bce"  # name of a loss in `losses`
+    total_steps: int = 100_000  # generator steps
+    n_dis: int = 1  # discriminator steps per generator step (t_D of Alg. 1)
+    batch_size: int = 128  # real samples, and latents, in a discriminator step
+    batch_size_G: int | None = (
+        None  # latents in a generator step; None: batch_size (the official code: twice that)
+    )
+    z_dim: int = 100  # size of the latent, drawn from N(0, I)
+    fresh_z: bool = True  # new latents for the generator's step; False: those that the last discriminator step began with
+    fresh_y: bool = False  # labels of the generator's step drawn evenly from G's classes; False: those of the last real batch
+    lr_G: float = 2e-4  # Adam's step size for G
+    lr_D: float = 2e-4  # and for D
+    betas: tuple[float, float] = (0.5, 0.9)  # Adam's decay rates, for both
+    weight_decay: float = 0.0  # Adam's L2 term, for both
+    lr_decay: bool = True  # both rates fall linearly to 0 over total_steps
+    aux: float = 0.0  # ACGAN: weight of the cross-entropy of classes, in both losses; 0: D is not asked for classes
+    ema: float = 0.0  # decay of the averaged generator G_ema, below 1; 0: none is kept
+    seed: int = 0  # of latents and data; networks are initialised by whoever makes them
 
     def __post_init__(self):
-        if self.loss not in LOSSES: gan_loss(self.loss)
-        object.__setattr__(self, "betas", tuple(self.betas))                 # a list, where it comes from a file
-        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas): raise ValueError(f"betas are {self.betas}: expected two numbers from 0 up to, not including, 1")
-        if not 0 <= self.ema < 1: raise ValueError(f"ema is {self.ema}: expected a number from 0 up to, not including, 1")
+        if self.loss not in LOSSES:
+            gan_loss(self.loss)
+        object.__setattr__(self, "betas", tuple(self.betas))  # a list, where it comes from a file
+        if len(self.betas) != 2 or not all(0 <= b < 1 for b in self.betas):
+            raise ValueError(
+                f"betas are {self.betas}: expected two numbers from 0 up to, not including, 1"
+            )
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"ema is {self.ema}: expected a number from 0 up to, not including, 1")
         for name in ("total_steps", "n_dis", "batch_size", "batch_size_G", "z_dim"):
             value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1): raise ValueError(f"{name} is {value!r}: expected a whole number, 1 or more")
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise ValueError(f"{name} is {value!r}: expected a whole number, 1 or more")
         for name in ("lr_G", "lr_D"):
-            if not 0 < getattr(self, name) < math.inf: raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected a number above 0")
         for name in ("weight_decay", "aux"):
-            if not 0 <= getattr(self, name) < math.inf: raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: expected 0 or more")
         if not self.fresh_z and self.batch_size_G not in (None, self.batch_size):
-            raise ValueError(f"batch_size_G is {self.batch_size_G} and batch_size {self.batch_size}: with fresh_z=False both steps use the same latents, leave batch_size_G out")
+            raise ValueError(
+                f"batch_size_G is {self.batch_size_G} and batch_size {self.batch_size}: with fresh_z=False both steps use the same latents, leave batch_size_G out"
+            )
 
 # %% ../nbs/40_training.ipynb #b2334709
 def qua(
-    n_adv: int = 1,           # mining steps per discriminator step (t_z of Alg. 1)
-    eps: float = 0.03,        # step size
-    radius: float | None = None, # l_inf ball around z, or None
-    form: str = "nonsat",     # of Eq. 5
-    method: Callable = ifgsm, # how to mine
-    update_stats: bool = False, # mine in train mode, as the official code does
+    n_adv: int = 1,  # mining steps per discriminator step (t_z of Alg. 1)
+    eps: float = 0.03,  # step size
+    radius: float | None = None,  # l_inf ball around z, or None
+    form: str = "nonsat",  # of Eq. 5
+    method: Callable = ifgsm,  # how to mine
+    update_stats: bool = False,  # mine in train mode, as the official code does
 ) -> Callable:
     "AdvLatGAN-qua, Alg. 1: the latents of the discriminator's fakes are mined first."
+
     def mine(G, D, z, y):
         return method(quality_objective(G, D, y, form, update_stats), z, n_adv, eps, radius)
-    mine.settings = dict(hook="qua", n_adv=n_adv, eps=eps, radius=radius, form=form, method=_known_as(method), update_stats=update_stats)
+
+    mine.settings = dict(
+        hook="qua",
+        n_adv=n_adv,
+        eps=eps,
+        radius=radius,
+        form=form,
+        method=_known_as(method),
+        update_stats=update_stats,
+    )
     return mine
+
 
 def _known_as(hook):
     "What a checkpoint says of a hook: its settings where it tells them, else its name."
-    if hook is None: return None
+    if hook is None:
+        return None
     return getattr(hook, "settings", None) or getattr(hook, "__qualname__", type(hook).__name__)
 
 # %% ../nbs/40_training.ipynb #b4ccf37d
-def _has_batch_norm(net): return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
+def _has_batch_norm(net):
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
 
-def _label(y): return () if y is None else (y,)
+
+def _label(y):
+    return () if y is None else (y,)
+
 
 def _tiled(y, n):
     "Labels for n latents, tile after tile."
     return y if y is None or len(y) == n else y.repeat(n // len(y))
+
 
 def _judge(D, x, y, classify):
     "D's logits in 32 bits and, if asked for, those of the classes."
     out = D(x, *_label(y), classify=True) if classify else (D(x, *_label(y)), None)
     return tuple(o if o is None else o.float() for o in out)
 
+
 def _judge_both(D, x_real, x_fake, y, y_fake, classify, together):
     "`_judge` on real and on fake, in one pass where batch norm does not couple them."
-    if not together: return *_judge(D, x_real, y, classify), *_judge(D, x_fake, y_fake, classify)
-    d, c = _judge(D, torch.cat([x_real, x_fake]), None if y is None else torch.cat([y, y_fake]), classify)
+    if not together:
+        return *_judge(D, x_real, y, classify), *_judge(D, x_fake, y_fake, classify)
+    d, c = _judge(
+        D, torch.cat([x_real, x_fake]), None if y is None else torch.cat([y, y_fake]), classify
+    )
     n = len(x_real)
     return d[:n], c if c is None else c[:n], d[n:], c if c is None else c[n:]
 
 # %% ../nbs/40_training.ipynb #0205f2c8
 class _Criterion(nn.Module):
     "What one step minimises, as a module that holds the network it trains."
-    def __init__(self, net, fn): super().__init__(); self.net, self.fn = net, fn
-    def forward(self, *args): return self.fn(*args)
 
-def _criterion_D(D, loss, penalty=None, aux=0.):
+    def __init__(self, net, fn):
+        super().__init__()
+        self.net, self.fn = net, fn
+
+    def forward(self, *args):
+        return self.fn(*args)
+
+
+def _criterion_D(D, loss, penalty=None, aux=0.0):
     together = not _has_batch_norm(D)
+
     def criterion(x_real, x_fake, y, y_fake):
-        d_real, c_real, d_fake, c_fake = _judge_both(D, x_real, x_fake, y, y_fake, aux > 0, together)
+        d_real, c_real, d_fake, c_fake = _judge_both(
+            D, x_real, x_fake, y, y_fake, aux > 0, together
+        )
         total = loss.D(d_real, d_fake)
-        if aux: total = total + aux * (cross_entropy(c_real, y) + cross_entropy(c_fake, y_fake))
-        return total if penalty is None else total + penalty(D, x_real, x_fake[:len(x_real)], y)
+        if aux:
+            total = total + aux * (cross_entropy(c_real, y) + cross_entropy(c_fake, y_fake))
+        return total if penalty is None else total + penalty(D, x_real, x_fake[: len(x_real)], y)
+
     return _Criterion(D, criterion)
 
-def _criterion_G(G, D, loss, regularize=None, aux=0.):
+
+def _criterion_G(G, D, loss, regularize=None, aux=0.0):
     def criterion(z, y):
         x_fake = G(z, *_label(y))
         d, c = _judge(D, x_fake, y, aux > 0)
         total = loss.G(d) + aux * cross_entropy(c, y) if aux else loss.G(d)
         return total if regularize is None else total + regularize(G, D, z, x_fake, y)
+
     return _Criterion(G, criterion)
 
 # %% ../nbs/40_training.ipynb #8340c2c7
@@ -132,17 +181,20 @@ def _step_D(G, criterion, opt, x_real, y, z, precise):
     "One discriminator step on real samples and on G(z); `precise()` is the context of the forward passes."
     y_fake = _tiled(y, len(z))
     with precise():
-        with torch.no_grad(): x_fake = G(z, *_label(y_fake))
+        with torch.no_grad():
+            x_fake = G(z, *_label(y_fake))
         loss_D = criterion(x_real, x_fake, y, y_fake)
     opt.zero_grad()
     loss_D.backward()
     opt.step()
     return loss_D.detach()
 
+
 def _step_G(D, criterion, opt, y, z, precise):
     "One generator step; D's parameters get no gradients, its modes stay."
     with frozen(D, update_stats=True):
-        with precise(): loss_G = criterion(z, _tiled(y, len(z)))
+        with precise():
+            loss_G = criterion(z, _tiled(y, len(z)))
         opt.zero_grad()
         loss_G.backward()
     opt.step()
@@ -151,45 +203,68 @@ def _step_G(D, criterion, opt, y, z, precise):
 # %% ../nbs/40_training.ipynb #45ea4717
 PRECISIONS = ("auto", "fp32", "bf16")
 
-def _has_convolutions(net): return any(isinstance(m, nn.modules.conv._ConvNd) for m in net.modules())
+
+def _has_convolutions(net):
+    return any(isinstance(m, nn.modules.conv._ConvNd) for m in net.modules())
+
 
 def resolve_precision(
-    precision: str,                # "auto", "fp32" or "bf16"
-    device: str | torch.device,    # where the passes will run
-    *nets: nn.Module,              # "auto" asks whether they have convolutions
-) -> str:                          # "fp32" or "bf16"
+    precision: str,  # "auto", "fp32" or "bf16"
+    device: str | torch.device,  # where the passes will run
+    *nets: nn.Module,  # "auto" asks whether they have convolutions
+) -> str:  # "fp32" or "bf16"
     "What `precision` means for these networks on this device."
-    if precision not in PRECISIONS: raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
-    if precision != "auto": return precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+    if precision != "auto":
+        return precision
     cuda = torch.device(device).type == "cuda"
-    fast = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    fast = (
+        torch.cuda.is_bf16_supported(including_emulation=False)
+        if cuda
+        else torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    )
     return "bf16" if fast and any(map(_has_convolutions, nets)) else "fp32"
 
+
 def autocast(
-    precision: str,             # "fp32" or "bf16"
-    device: str | torch.device, # where the passes run
+    precision: str,  # "fp32" or "bf16"
+    device: str | torch.device,  # where the passes run
 ):
     "The context of a forward pass. Casts are not kept: a weight cast where no gradient is asked for would be found again where one is."
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+    return torch.autocast(
+        torch.device(device).type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+    )
+
 
 def channels_last(*nets: nn.Module) -> None:
     "Lay out the weights of convolutional networks with their channels last."
     for net in nets:
-        if _has_convolutions(net): net.to(memory_format=torch.channels_last)
+        if _has_convolutions(net):
+            net.to(memory_format=torch.channels_last)
 
-def _laid_out(x): return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+def _laid_out(x):
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 # %% ../nbs/40_training.ipynb #4d79fc7f
 class _Graphed:
     "A step (tensors or None) -> loss, recorded after `warmup` calls and replayed from then on."
-    def __init__(self, step, warmup=3): self.step, self.left, self.graph, self.given, self.loss = step, warmup, None, None, None
+
+    def __init__(self, step, warmup=3):
+        self.step, self.left, self.graph, self.given, self.loss = step, warmup, None, None, None
 
     def __call__(self, *given):
-        if self.left is None: return self.step(*given)                                   # not recordable
-        if self.graph is None and self.left > 0: self.left -= 1; return self._aside(given)
-        if self.graph is None and not self._record(given): return self.step(*given)
+        if self.left is None:
+            return self.step(*given)  # not recordable
+        if self.graph is None and self.left > 0:
+            self.left -= 1
+            return self._aside(given)
+        if self.graph is None and not self._record(given):
+            return self.step(*given)
         for place, new in zip(self.given, given):
-            if new is not None: place.copy_(new)
+            if new is not None:
+                place.copy_(new)
         self.graph.replay()
         return self.loss
 
@@ -197,16 +272,20 @@ class _Graphed:
         "As it is, on a stream of its own, as recording asks for."
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
         aside.wait_stream(here)
-        with torch.cuda.stream(aside): loss = self.step(*given)
+        with torch.cuda.stream(aside):
+            loss = self.step(*given)
         here.wait_stream(aside)
         return loss
 
     def _record(self, given):
         self.given, graph = [t if t is None else t.clone() for t in given], torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"): self.loss = self.step(*self.given)
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                self.loss = self.step(*self.given)
         except RuntimeError as e:
-            warnings.warn(f"this step cannot be recorded as a CUDA graph, going on without: {str(e).splitlines()[0]}")
+            warnings.warn(
+                f"this step cannot be recorded as a CUDA graph, going on without: {str(e).splitlines()[0]}"
+            )
             self.left = None
             return False
         self.graph = graph
@@ -215,183 +294,321 @@ class _Graphed:
 # %% ../nbs/40_training.ipynb #b4d2eb3a
 def _world():
     "This process's rank, and how many there are."
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)
+    return (
+        (dist.get_rank(), dist.get_world_size())
+        if dist.is_available() and dist.is_initialized()
+        else (0, 1)
+    )
+
 
 def _own_device(device, world):
     "Under torchrun, 'cuda' is this process's own."
-    return f"cuda:{os.environ['LOCAL_RANK']}" if world > 1 and str(device) == "cuda" and "LOCAL_RANK" in os.environ else device
+    return (
+        f"cuda:{os.environ['LOCAL_RANK']}"
+        if world > 1 and str(device) == "cuda" and "LOCAL_RANK" in os.environ
+        else device
+    )
+
 
 def _part(t, rank, world):
     "A process's rows of a global batch."
     return t if t is None or world == 1 else t.chunk(world)[rank]
 
+
 def _check_world(config, world):
     for name in ("batch_size", "batch_size_G"):
         n = getattr(config, name)
-        if n is not None and n % world: raise ValueError(f"{name} is {n}: {world} processes share a batch, choose a multiple of {world}")
+        if n is not None and n % world:
+            raise ValueError(
+                f"{name} is {n}: {world} processes share a batch, choose a multiple of {world}"
+            )
+
 
 def _distributed(criterion, device, world):
-    if world == 1: return criterion
-    return DistributedDataParallel(criterion, device_ids=[device.index] if device.type == "cuda" else None)
+    if world == 1:
+        return criterion
+    return DistributedDataParallel(
+        criterion, device_ids=[device.index] if device.type == "cuda" else None
+    )
 
 # %% ../nbs/40_training.ipynb #4d0ae556
-def _optimiser(net, lr, config): return torch.optim.Adam(net.parameters(), lr, config.betas, weight_decay=config.weight_decay, fused=True)
+def _optimiser(net, lr, config):
+    return torch.optim.Adam(
+        net.parameters(), lr, config.betas, weight_decay=config.weight_decay, fused=True
+    )
+
 
 def _capturable(opt, graphs, device):
     "Have the optimiser's rate and step counts where a CUDA graph finds them, or where it does not matter."
     for group in opt.param_groups:
-        group.update(capturable=graphs, lr=torch.tensor(float(group["lr"]), device=device) if graphs else float(group["lr"]))
+        group.update(
+            capturable=graphs,
+            lr=torch.tensor(float(group["lr"]), device=device) if graphs else float(group["lr"]),
+        )
+
 
 def _set_rate(opt, lr):
     for group in opt.param_groups:
-        if isinstance(group["lr"], Tensor): group["lr"].fill_(lr)
-        else: group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
+
 
 def _rate(lr, step, config):
     "Adam's step size in that step, the first being 1."
     return lr * (1 - (step - 1) / config.total_steps) if config.lr_decay else lr
 
+
 def _fill(y, n):
     "The labels of a real batch, repeated or cut to n, for the generator's step."
     return y if y is None or len(y) == n else y.repeat(-(-n // len(y)))[:n]
 
+
 def check_labels(
-    data,                    # asked for `num_classes`; what does not say, is not checked
-    num_classes: int | None, # of a network; 0: it takes no labels, None: it does not say
+    data,  # asked for `num_classes`; what does not say, is not checked
+    num_classes: int | None,  # of a network; 0: it takes no labels, None: it does not say
 ) -> None:
     "Refuse data whose labels a network cannot take."
     there, name = getattr(data, "num_classes", None), _data_name(data)
-    if there is None or num_classes is None: return
-    if num_classes and not there: raise ValueError(f"{name} has no labels and the network is for {num_classes} classes: take labelled data, or a network without num_classes")
-    if there and not num_classes: raise ValueError(f"{name} has {there} classes and the network takes no labels: train on data.without_labels(), or build it with num_classes={there}")
-    if there > num_classes: raise ValueError(f"{name} has {there} classes and the network is for {num_classes}: build it with num_classes={there}")
+    if there is None or num_classes is None:
+        return
+    if num_classes and not there:
+        raise ValueError(
+            f"{name} has no labels and the network is for {num_classes} classes: take labelled data, or a network without num_classes"
+        )
+    if there and not num_classes:
+        raise ValueError(
+            f"{name} has {there} classes and the network takes no labels: train on data.without_labels(), or build it with num_classes={there}"
+        )
+    if there > num_classes:
+        raise ValueError(
+            f"{name} has {there} classes and the network is for {num_classes}: build it with num_classes={there}"
+        )
+
 
 def _losses(step, loss_D, loss_G, keeper, world):
     "A record of the losses of the whole batch; ends the run if one is not finite."
     both = torch.stack([loss_D, loss_G])
-    if world > 1: dist.all_reduce(both); both /= world
+    if world > 1:
+        dist.all_reduce(both)
+        both /= world
     record = dict(zip(("step", "loss_D", "loss_G"), (step, *both.tolist())))
     if not (math.isfinite(record["loss_D"]) and math.isfinite(record["loss_G"])):
-        raise FloatingPointError(f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {keeper.where()}")
+        raise FloatingPointError(
+            f"training diverged by step {step}: loss_D = {record['loss_D']}, loss_G = {record['loss_G']}; {keeper.where()}"
+        )
     return record
 
 # %% ../nbs/40_training.ipynb #306dfba2
-def _data_name(data): return getattr(data, "name", type(data).__name__)
+def _data_name(data):
+    return getattr(data, "name", type(data).__name__)
 
-def _about(data): return dict(data=_data_name(data), classes=list(getattr(data, "classes", ())))
+
+def _about(data):
+    return dict(data=_data_name(data), classes=list(getattr(data, "classes", ())))
+
 
 def _settings(config, data, spec, precision, **hooks):
     "What a run may not change on its way, as plain data."
     identity = getattr(data, "identity", None) or _data_name(data)
-    about = {k: getattr(data, k) for k in ("num_classes", "num_modes", "std", "flip", "noise") if hasattr(data, k)}
-    return dict(config=asdict(config), spec=spec, precision=precision, data=dict(identity=identity, **about), **{k: _known_as(hook) for k, hook in hooks.items()})
+    about = {
+        k: getattr(data, k)
+        for k in ("num_classes", "num_modes", "std", "flip", "noise")
+        if hasattr(data, k)
+    }
+    return dict(
+        config=asdict(config),
+        spec=spec,
+        precision=precision,
+        data=dict(identity=identity, **about),
+        **{k: _known_as(hook) for k, hook in hooks.items()},
+    )
+
 
 def _global_generators(device):
-    return dict(rng_torch=torch.default_generator, rng_cuda=torch.cuda.default_generators[device.index] if device.type == "cuda" else None)
+    return dict(
+        rng_torch=torch.default_generator,
+        rng_cuda=torch.cuda.default_generators[device.index] if device.type == "cuda" else None,
+    )
 
 # %% ../nbs/40_training.ipynb #c3a54f84
 def _averaged(G, G_ema, decay):
     "The averaged generator: the one given, or a copy of G if there is to be one."
     if not decay:
-        if G_ema is not None: raise ValueError("G_ema is given and config.ema is 0: set its decay, say ema=0.999")
+        if G_ema is not None:
+            raise ValueError("G_ema is given and config.ema is 0: set its decay, say ema=0.999")
         return None
     device = next(G.parameters()).device
     return (deepcopy(G) if G_ema is None else G_ema).to(device).eval().requires_grad_(False)
+
 
 @torch.no_grad()
 def _average(G_ema, G, decay):
     "G_ema <- decay · G_ema + (1 - decay) · G; batch-norm statistics are copied."
     torch._foreach_lerp_(list(G_ema.parameters()), list(G.parameters()), 1 - decay)
-    for mean, buffer in zip(G_ema.buffers(), G.buffers()): mean.copy_(buffer)
+    for mean, buffer in zip(G_ema.buffers(), G.buffers()):
+        mean.copy_(buffer)
 
 # %% ../nbs/40_training.ipynb #4d597185
 def train(
-    G: nn.Module,                       # latents to samples; trained in place
-    D: nn.Module,                       # samples to logits (B,); trained in place
-    data,                               # `.batches(batch_size, generator)`: an endless iterator of (x_real, y or None)
-    config: TrainConfig,                # the settings
-    mine: Callable | None = None,       # (G, D, z, y) -> latents of D's fakes: `qua(…)`, or None for the bare GAN; also m·len(z) of them, z's tiles one after the other
-    mine_G: Callable | None = None,     # the same for the latents of G's step
-    penalty: Callable | None = None,    # (D, x_real, x_fake, y) -> scalar, added to loss_D
+    G: nn.Module,  # latents to samples; trained in place
+    D: nn.Module,  # samples to logits (B,); trained in place
+    data,  # `.batches(batch_size, generator)`: an endless iterator of (x_real, y or None)
+    config: TrainConfig,  # the settings
+    mine: Callable
+    | None = None,  # (G, D, z, y) -> latents of D's fakes: `qua(…)`, or None for the bare GAN; also m·len(z) of them, z's tiles one after the other
+    mine_G: Callable | None = None,  # the same for the latents of G's step
+    penalty: Callable | None = None,  # (D, x_real, x_fake, y) -> scalar, added to loss_D
     constrain: Callable | None = None,  # (D) -> None, after each step of D: `losses.clip_weights`
-    regularize: Callable | None = None, # (G, D, z, x_fake, y) -> scalar, added to loss_G
-    device: str | torch.device = "cpu", # where to train
-    precision: str = "auto",            # of the passes: "fp32", "bf16" (mixed), or "auto": bf16 for convolutions where the hardware has it
-    graphs: bool | None = None,         # replay the steps as CUDA graphs; None: on one CUDA device
-    progress: Callable | None = None,   # called as (step, total_steps, {"step", "loss_D", "loss_G", "images_per_s"}) every `log_every` steps
-    watch: Callable | None = None,      # called as (step, the same, G or G_ema) then, too: `watch.Watch`
-    log_every: int = 100,               # steps between two records
-    checkpoint: str | Path | None = None, # folder of this run's checkpoints; resumes from the newest whole one
-    checkpoint_every: int = 1000,       # steps between two of them; there is one at the end in any case
-    spec: dict | None = None,           # what `nets.build` was given, kept so that a checkpoint can build G and D again
-    G_ema: nn.Module | None = None,     # averaged generator, with config.ema; None: made here, and kept in checkpoints
-) -> list[dict[str, float]]:            # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
+    regularize: Callable | None = None,  # (G, D, z, x_fake, y) -> scalar, added to loss_G
+    device: str | torch.device = "cpu",  # where to train
+    precision: str = "auto",  # of the passes: "fp32", "bf16" (mixed), or "auto": bf16 for convolutions where the hardware has it
+    graphs: bool | None = None,  # replay the steps as CUDA graphs; None: on one CUDA device
+    progress: Callable
+    | None = None,  # called as (step, total_steps, {"step", "loss_D", "loss_G", "images_per_s"}) every `log_every` steps
+    watch: Callable
+    | None = None,  # called as (step, the same, G or G_ema) then, too: `watch.Watch`
+    log_every: int = 100,  # steps between two records
+    checkpoint: str
+    | Path
+    | None = None,  # folder of this run's checkpoints; resumes from the newest whole one
+    checkpoint_every: int = 1000,  # steps between two of them; there is one at the end in any case
+    spec: dict
+    | None = None,  # what `nets.build` was given, kept so that a checkpoint can build G and D again
+    G_ema: nn.Module
+    | None = None,  # averaged generator, with config.ema; None: made here, and kept in checkpoints
+) -> list[
+    dict[str, float]
+]:  # step, loss_D, loss_G every `log_every` steps, from step 1 even if resumed
     "Alg. 1: n_dis discriminator steps on real samples and (mined) fakes, then a generator step on fresh latents. Leaves both in eval mode."
     for name, every in (("checkpoint_every", checkpoint_every), ("log_every", log_every)):
-        if every < 1: raise ValueError(f"{name} is {every}: expected 1 or more")
-    if getattr(G, "z_dim", config.z_dim) != config.z_dim: raise ValueError(f"z_dim is {config.z_dim} and G takes latents of {G.z_dim}: make them the same")
-    for net in (G, D): check_labels(data, getattr(net, "num_classes", None))
-    if config.fresh_y and not getattr(G, "num_classes", 0): raise ValueError("fresh_y is True and G has no classes to draw from: set it to False, or give a generator with num_classes")
+        if every < 1:
+            raise ValueError(f"{name} is {every}: expected 1 or more")
+    if getattr(G, "z_dim", config.z_dim) != config.z_dim:
+        raise ValueError(
+            f"z_dim is {config.z_dim} and G takes latents of {G.z_dim}: make them the same"
+        )
+    for net in (G, D):
+        check_labels(data, getattr(net, "num_classes", None))
+    if config.fresh_y and not getattr(G, "num_classes", 0):
+        raise ValueError(
+            "fresh_y is True and G has no classes to draw from: set it to False, or give a generator with num_classes"
+        )
     rank, world = _world()
-    device = torch.empty(0, device=_own_device(device, world)).device                                  # "cuda" becomes "cuda:0"
+    device = torch.empty(0, device=_own_device(device, world)).device  # "cuda" becomes "cuda:0"
     _check_world(config, world)
-    if graphs and device.type != "cuda": raise ValueError(f"graphs is True and device is {device}: CUDA graphs need a CUDA device")
-    precision, graphs = resolve_precision(precision, device, G, D), device.type == "cuda" and world == 1 if graphs is None else graphs
-    G.to(device).train(); D.to(device).train()
+    if graphs and device.type != "cuda":
+        raise ValueError(f"graphs is True and device is {device}: CUDA graphs need a CUDA device")
+    precision, graphs = (
+        resolve_precision(precision, device, G, D),
+        device.type == "cuda" and world == 1 if graphs is None else graphs,
+    )
+    G.to(device).train()
+    D.to(device).train()
     channels_last(G, D)
     G_ema = _averaged(G, G_ema, config.ema)
     loss, history = gan_loss(config.loss), []
     opt_G, opt_D = _optimiser(G, config.lr_G, config), _optimiser(D, config.lr_D, config)
     rng_x, rng_z = (torch.Generator(device).manual_seed(2 * config.seed + i) for i in range(2))
     batches, n_G = data.batches(config.batch_size, rng_x), config.batch_size_G or config.batch_size
-    keeper = Keeper(checkpoint, _settings(config, data, spec, precision, mine=mine, mine_G=mine_G, penalty=penalty, constrain=constrain, regularize=regularize),
-                    dict(G=G, D=D, G_ema=G_ema, opt_G=opt_G, opt_D=opt_D, history=history, rng_z=rng_z, rng_x=rng_x,
-                         batches=batches if hasattr(batches, "state_dict") else None, **_global_generators(device)), _about(data))
+    keeper = Keeper(
+        checkpoint,
+        _settings(
+            config,
+            data,
+            spec,
+            precision,
+            mine=mine,
+            mine_G=mine_G,
+            penalty=penalty,
+            constrain=constrain,
+            regularize=regularize,
+        ),
+        dict(
+            G=G,
+            D=D,
+            G_ema=G_ema,
+            opt_G=opt_G,
+            opt_D=opt_D,
+            history=history,
+            rng_z=rng_z,
+            rng_x=rng_x,
+            batches=batches if hasattr(batches, "state_dict") else None,
+            **_global_generators(device),
+        ),
+        _about(data),
+    )
     done = keeper.resume()
-    if rank: torch.manual_seed(torch.initial_seed() + rank + world * done)   # penalties draw their own randomness in each process, after a resume not the same again
-    for opt in (opt_G, opt_D): _capturable(opt, graphs, device)
+    if rank:
+        torch.manual_seed(
+            torch.initial_seed() + rank + world * done
+        )  # penalties draw their own randomness in each process, after a resume not the same again
+    for opt in (opt_G, opt_D):
+        _capturable(opt, graphs, device)
 
-    def precise(): return autocast(precision, device)
-    def latents(n): return torch.randn(n, config.z_dim, generator=rng_z, device=device)
+    def precise():
+        return autocast(precision, device)
+
+    def latents(n):
+        return torch.randn(n, config.z_dim, generator=rng_z, device=device)
+
     loss_of_D = _distributed(_criterion_D(D, loss, penalty, config.aux), device, world)
     loss_of_G = _distributed(_criterion_G(G, D, loss, regularize, config.aux), device, world)
 
     def step_D(x_real, y, z):
         if mine is not None:
-            with precise(): z = mine(G, D, z, y)
+            with precise():
+                z = mine(G, D, z, y)
         value = _step_D(G, loss_of_D, opt_D, x_real, y, z, precise)
-        if constrain is not None: constrain(D)
+        if constrain is not None:
+            constrain(D)
         return value
 
     def step_G(y, z):
         if mine_G is not None:
-            with precise(): z = mine_G(G, D, z, y)
+            with precise():
+                z = mine_G(G, D, z, y)
         return _step_G(D, loss_of_G, opt_G, y, z, precise)
 
-    if graphs: step_D, step_G = _Graphed(step_D), _Graphed(step_G)
+    if graphs:
+        step_D, step_G = _Graphed(step_D), _Graphed(step_G)
     seen, since = 0, time.perf_counter()
     for step in range(done + 1, config.total_steps + 1):
-        _set_rate(opt_G, _rate(config.lr_G, step, config)); _set_rate(opt_D, _rate(config.lr_D, step, config))
+        _set_rate(opt_G, _rate(config.lr_G, step, config))
+        _set_rate(opt_D, _rate(config.lr_D, step, config))
         for _ in range(config.n_dis):
             x_real, y = next(batches)
             z = latents(len(x_real))
             loss_D = step_D(*(_part(t, rank, world) for t in (_laid_out(x_real), y, z)))
-        if config.fresh_z: z = latents(n_G)
-        y = torch.randint(G.num_classes, (n_G,), generator=rng_z, device=device) if config.fresh_y else _fill(y, n_G)
+        if config.fresh_z:
+            z = latents(n_G)
+        y = (
+            torch.randint(G.num_classes, (n_G,), generator=rng_z, device=device)
+            if config.fresh_y
+            else _fill(y, n_G)
+        )
         loss_G = step_G(*(_part(t, rank, world) for t in (y, z)))
         seen += config.n_dis * config.batch_size
-        if G_ema is not None: _average(G_ema, G, config.ema)
+        if G_ema is not None:
+            _average(G_ema, G, config.ema)
         last = step == config.total_steps
         if step % log_every == 0 or last:
             history.append(_losses(step, loss_D, loss_G, keeper, world))
-            told = history[-1] | dict(images_per_s=seen / (time.perf_counter() - since))    # a time does not belong into a history that is kept
-            if progress is not None: progress(step, config.total_steps, told)
-            if watch is not None and not rank: watch(step, told, G if G_ema is None else G_ema)
+            told = history[-1] | dict(
+                images_per_s=seen / (time.perf_counter() - since)
+            )  # a time does not belong into a history that is kept
+            if progress is not None:
+                progress(step, config.total_steps, told)
+            if watch is not None and not rank:
+                watch(step, told, G if G_ema is None else G_ema)
             seen, since = 0, time.perf_counter()
         if checkpoint is not None and (step % checkpoint_every == 0 or last):
-            _losses(step, loss_D, loss_G, keeper, world)                # what is not finite is not kept
-            if not rank: keeper.save(step)
-    G.eval(); D.eval()
+            _losses(step, loss_D, loss_G, keeper, world)  # what is not finite is not kept
+            if not rank:
+                keeper.save(step)
+    G.eval()
+    D.eval()
     return history
 
 # %% ../nbs/46_diversity.ipynb #8736567a
@@ -399,52 +616,79 @@ from .mining import _check_pairs, hard_pairs, pair_ratio
 
 PAIR_FORMS = dict(inverse=lambda r: 1 / (r + 1e-5), ratio=torch.neg)
 
+
 def mode_seeking(
-    weight: float = 1.0,      # of the term in loss_G (lambda_ms without its sign)
-    form: str = "inverse",    # 1 / (ratio + 1e-5); "ratio": the ratio, negated
-    reduction: str = "batch", # one ratio of batch means; "sample": the mean over a ratio per pair
+    weight: float = 1.0,  # of the term in loss_G (lambda_ms without its sign)
+    form: str = "inverse",  # 1 / (ratio + 1e-5); "ratio": the ratio, negated
+    reduction: str = "batch",  # one ratio of batch means; "sample": the mean over a ratio per pair
 ) -> Callable:
     "MSGAN's term, for a generator's step whose latents are pairs: as `regularize` of `train`."
-    if form not in PAIR_FORMS: raise ValueError(f"unknown form {form!r}: choose one of {', '.join(PAIR_FORMS)}")
-    if not 0 <= weight < math.inf: raise ValueError(f"weight is {weight}: expected 0 or more")
-    _check_pairs(None, 0., reduction)
+    if form not in PAIR_FORMS:
+        raise ValueError(f"unknown form {form!r}: choose one of {', '.join(PAIR_FORMS)}")
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"weight is {weight}: expected 0 or more")
+    _check_pairs(None, 0.0, reduction)
+
     def regularize(G, D, z, x_fake, y):
         (z1, z2), (x1, x2) = z.chunk(2), x_fake.chunk(2)
         return weight * PAIR_FORMS[form](pair_ratio(x1, x2, z1, z2, reduction=reduction)).mean()
+
     regularize.settings = dict(hook="mode_seeking", weight=weight, form=form, reduction=reduction)
     return regularize
 
 # %% ../nbs/46_diversity.ipynb #30da321a
 def _pair_hooks(partner, d_sees, regularize, settings):
     "Hooks for `train` from a function (G, z, y) -> the second halves."
-    if d_sees not in ("ordinary", "both"): raise ValueError(f"d_sees is {d_sees!r}: choose 'ordinary' or 'both'")
-    def pairs(G, D, z, y): return torch.cat([z, partner(G, z, y)])
+    if d_sees not in ("ordinary", "both"):
+        raise ValueError(f"d_sees is {d_sees!r}: choose 'ordinary' or 'both'")
+
+    def pairs(G, D, z, y):
+        return torch.cat([z, partner(G, z, y)])
+
     pairs.settings = settings
-    return dict(mine_G=pairs, regularize=regularize) | (dict(mine=pairs) if d_sees == "both" else {})
+    return dict(mine_G=pairs, regularize=regularize) | (
+        dict(mine=pairs) if d_sees == "both" else {}
+    )
+
 
 def msgan(
-    weight: float = 1.0,       # of the regulariser
-    form: str = "inverse",     # of the regulariser; "ratio": to be maximised as it stands
+    weight: float = 1.0,  # of the regulariser
+    form: str = "inverse",  # of the regulariser; "ratio": to be maximised as it stands
     d_sees: str = "ordinary",  # latents of D's fakes; "both": the pairs, as MSGAN's code
-) -> dict[str, Callable]:      # hooks, for `train(…, **msgan())`
+) -> dict[str, Callable]:  # hooks, for `train(…, **msgan())`
     "MSGAN (Mao et al. 2019): G's latents in pairs drawn at random, and its mode-seeking term."
-    return _pair_hooks(lambda G, z, y: torch.randn_like(z), d_sees, mode_seeking(weight, form), dict(hook="msgan"))
+    return _pair_hooks(
+        lambda G, z, y: torch.randn_like(z), d_sees, mode_seeking(weight, form), dict(hook="msgan")
+    )
+
 
 def div(
-    weight: float = 1.0,        # of the regulariser
-    form: str = "inverse",      # of the regulariser; "ratio": to be maximised as it stands (Alg. 2)
-    d_sees: str = "ordinary",   # latents of D's fakes (Alg. 2); "both": mined pairs, as the official code
-    sigma: float = 0.08,        # mining: standard deviation of the start around z0
-    n_adv: int = 3,             # mining steps
-    eps: float = 0.004,         # their size
-    radius: float | None = None, # l_inf ball around z0, or None
-    offset: float = 0.0,        # added to the latent distance while mining; the official code has 1
+    weight: float = 1.0,  # of the regulariser
+    form: str = "inverse",  # of the regulariser; "ratio": to be maximised as it stands (Alg. 2)
+    d_sees: str = "ordinary",  # latents of D's fakes (Alg. 2); "both": mined pairs, as the official code
+    sigma: float = 0.08,  # mining: standard deviation of the start around z0
+    n_adv: int = 3,  # mining steps
+    eps: float = 0.004,  # their size
+    radius: float | None = None,  # l_inf ball around z0, or None
+    offset: float = 0.0,  # added to the latent distance while mining; the official code has 1
     reduction: str = "sample",  # ratio while mining: per pair; "batch": of batch means, as the official code
-    method: Callable = ifgsm,   # how to mine
-    update_stats: bool = False, # mine in train mode, as the official code
-) -> dict[str, Callable]:       # hooks, for `train(…, **div())`
+    method: Callable = ifgsm,  # how to mine
+    update_stats: bool = False,  # mine in train mode, as the official code
+) -> dict[str, Callable]:  # hooks, for `train(…, **div())`
     "AdvLatGAN-div, Alg. 2: G's latents in pairs mined by Eq. 8, and MSGAN's term on them."
     _check_pairs(sigma, offset, reduction)
-    mining = dict(sigma=sigma, n_adv=n_adv, eps=eps, radius=radius, offset=offset, reduction=reduction, update_stats=update_stats)
-    return _pair_hooks(lambda G, z, y: hard_pairs(G, z, y, method=method, **mining), d_sees, mode_seeking(weight, form),
-                       dict(hook="div", method=_known_as(method), **mining))
+    mining = dict(
+        sigma=sigma,
+        n_adv=n_adv,
+        eps=eps,
+        radius=radius,
+        offset=offset,
+        reduction=reduction,
+        update_stats=update_stats,
+    )
+    return _pair_hooks(
+        lambda G, z, y: hard_pairs(G, z, y, method=method, **mining),
+        d_sees,
+        mode_seeking(weight, form),
+        dict(hook="div", method=_known_as(method), **mining),
+    )

@@ -20,14 +20,17 @@ __all__ = ['read_metrics', 'Watch']
 
 # %% ../nbs/47_watch.ipynb #2327ef99
 def read_metrics(
-    folder: str | Path, # of a `Watch`
-) -> list[dict]:        # a record every `log_every` steps, as far as it was written
+    folder: str | Path,  # of a `Watch`
+) -> list[dict]:  # a record every `log_every` steps, as far as it was written
     "What was measured so far; also while the training goes on."
     path, records = Path(folder) / "metrics.jsonl", []
     for line in path.read_text().splitlines() if path.exists() else []:
-        try: records.append(json.loads(line))
-        except ValueError: pass
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            pass
     return records
+
 
 def _replace(path, write):
     "Have `write` make a file that is there whole or not at all."
@@ -35,51 +38,82 @@ def _replace(path, write):
     write(part)
     os.replace(part, path)
 
+
 def _take_back(folder, step):
     "Remove lines and pictures from `step` on; the last step that stays, or 0."
     kept = [r for r in read_metrics(folder) if r["step"] < step]
     text = "".join(json.dumps(r) + "\n" for r in kept)
     _replace(folder / "metrics.jsonl", lambda part: part.write_text(text))
     for path in folder.glob("samples/step-*.png"):
-        if int(path.stem[5:]) >= step: path.unlink()
+        if int(path.stem[5:]) >= step:
+            path.unlink()
     return kept[-1]["step"] if kept else 0
 
 # %% ../nbs/47_watch.ipynb #b6174968
 class Watch:
     "Writes what a training tells of itself into a folder; called as (step, record, G)."
-    def __init__(self,
-        folder: str | Path,        # of this training alone; made if it is not there
-        n_samples: int = 64,       # in a picture; 0: no pictures
+
+    def __init__(
+        self,
+        folder: str | Path,  # of this training alone; made if it is not there
+        n_samples: int = 64,  # in a picture; 0: no pictures
         sample_every: int = 1000,  # steps between two
-        tensorboard: bool | None = None, # also write folder/tensorboard; None: if $ADVLATGAN_TENSORBOARD is 1
-        seed: int = 0,             # of the latents in the pictures
+        tensorboard: bool
+        | None = None,  # also write folder/tensorboard; None: if $ADVLATGAN_TENSORBOARD is 1
+        seed: int = 0,  # of the latents in the pictures
     ):
-        if n_samples < 0: raise ValueError(f"n_samples is {n_samples}: expected 0 or more")
-        if sample_every < 1: raise ValueError(f"sample_every is {sample_every}: expected 1 or more")
-        self.folder, self.n_samples, self.sample_every, self.seed = Path(folder), n_samples, sample_every, seed
-        if tensorboard is None: tensorboard = os.environ.get("ADVLATGAN_TENSORBOARD", "0") == "1"
-        self._Writer, self._writer, self._last = _summary_writer() if tensorboard else None, None, None
+        if n_samples < 0:
+            raise ValueError(f"n_samples is {n_samples}: expected 0 or more")
+        if sample_every < 1:
+            raise ValueError(f"sample_every is {sample_every}: expected 1 or more")
+        self.folder, self.n_samples, self.sample_every, self.seed = (
+            Path(folder),
+            n_samples,
+            sample_every,
+            seed,
+        )
+        if tensorboard is None:
+            tensorboard = os.environ.get("ADVLATGAN_TENSORBOARD", "0") == "1"
+        self._Writer, self._writer, self._last = (
+            _summary_writer() if tensorboard else None,
+            None,
+            None,
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def __call__(self,
-        step: int,    # steps done
-        record: dict, # what was measured: numbers by name
-        G: nn.Module, # the generator, in whatever mode
+    def __call__(
+        self,
+        step: int,  # steps done
+        record: dict,  # what was measured: numbers by name
+        G: nn.Module,  # the generator, in whatever mode
     ) -> None:
-        if self._last is None or step <= self._last: self._begin(step)
-        with open(self.folder / "metrics.jsonl", "ab", buffering=0) as file: file.write(json.dumps(dict(step=step) | record).encode() + b"\n")
-        x = self._draw(G) if self.n_samples and step // self.sample_every > self._last // self.sample_every else None
-        if x is not None: self._save(step, overview(x, _columns(G, self.n_samples)))
-        if self._writer: self._tell(step, record, x)
+        if self._last is None or step <= self._last:
+            self._begin(step)
+        with open(self.folder / "metrics.jsonl", "ab", buffering=0) as file:
+            file.write(json.dumps(dict(step=step) | record).encode() + b"\n")
+        x = (
+            self._draw(G)
+            if self.n_samples and step // self.sample_every > self._last // self.sample_every
+            else None
+        )
+        if x is not None:
+            self._save(step, overview(x, _columns(G, self.n_samples)))
+        if self._writer:
+            self._tell(step, record, x)
         self._last = step
 
     def _begin(self, step):
         self._last = _take_back(self.folder, step)
-        if self._Writer: self._writer = self._Writer(self.folder / "tensorboard", purge_step=step)
+        if self._Writer:
+            self._writer = self._Writer(self.folder / "tensorboard", purge_step=step)
 
     def _draw(self, G):
-        if not hasattr(G, "z_dim"): raise ValueError(f"{type(G).__name__} does not say its z_dim, so no latents can be drawn for it: give it one, or n_samples=0 for no pictures")
-        with frozen(G): return Sampler(G, None, self.seed)(self.n_samples)
+        if not hasattr(G, "z_dim"):
+            raise ValueError(
+                f"{type(G).__name__} does not say its z_dim, so no latents can be drawn for it: give it one, or n_samples=0 for no pictures"
+            )
+        with frozen(G):
+            return Sampler(G, None, self.seed)(self.n_samples)
 
     def _save(self, step, picture):
         folder = self.folder / "samples"
@@ -89,16 +123,24 @@ class Watch:
     def _tell(self, step, record, x):
         "The same for TensorBoard."
         for name, value in record.items():
-            if name != "step": self._writer.add_scalar(name, value, step)
-        if x is not None and x.ndim == 4: self._writer.add_images("samples", x, step)
+            if name != "step":
+                self._writer.add_scalar(name, value, step)
+        if x is not None and x.ndim == 4:
+            self._writer.add_images("samples", x, step)
         self._writer.flush()
+
 
 def _columns(G, n):
     "Images in a row: one for each class, if they are few."
     k = getattr(G, "num_classes", 0)
     return k if 1 < k <= min(n, 32) else None
 
+
 def _summary_writer():
-    try: from torch.utils.tensorboard import SummaryWriter
-    except ImportError: raise ValueError("tensorboard=True needs the package tensorboard: pip install tensorboard") from None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "tensorboard=True needs the package tensorboard: pip install tensorboard"
+        ) from None
     return SummaryWriter

@@ -1,4 +1,5 @@
 """What the tests share: a small checkout of its own for the command line, and the closing line."""
+
 import json
 import os
 import subprocess
@@ -14,7 +15,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 def pytest_unconfigure(config):
     "Close with one line that any reader of a log can count on."
     reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or hasattr(config, "workerinput"): return
+    if reporter is None or hasattr(config, "workerinput"):
+        return
     count = {k: len(reporter.stats.get(k, [])) for k in ("passed", "failed", "error", "skipped")}
     skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
     print(f"\n{count['passed']} passed, {count['failed'] + count['error']} failed{skipped}")
@@ -23,16 +25,42 @@ def pytest_unconfigure(config):
 @pytest.fixture
 def advlatgan():
     "Call the command in a process of its own: advlatgan(*args, cwd=…) -> CompletedProcess."
+
     def call(*args, cwd=ROOT, timeout=300):
-        return subprocess.run([Path(sys.executable).with_name("advlatgan"), *map(str, args)], cwd=cwd, capture_output=True, text=True,
-                              timeout=timeout, stdin=subprocess.DEVNULL)
+        return subprocess.run(
+            [Path(sys.executable).with_name("advlatgan"), *map(str, args)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
     return call
 
 
 def _notebook(*cells):
-    cells = [dict(cell_type="code", metadata=dict(tags=["parameters"]) if i == 0 else {}, execution_count=None, outputs=[], source=c, id=f"c{i}")
-             for i, c in enumerate(cells)]
-    return json.dumps(dict(nbformat=4, nbformat_minor=5, cells=cells, metadata=dict(kernelspec=dict(name="python3", display_name="python3", language="python"))))
+    cells = [
+        dict(
+            cell_type="code",
+            metadata=dict(tags=["parameters"]) if i == 0 else {},
+            execution_count=None,
+            outputs=[],
+            source=c,
+            id=f"c{i}",
+        )
+        for i, c in enumerate(cells)
+    ]
+    return json.dumps(
+        dict(
+            nbformat=4,
+            nbformat_minor=5,
+            cells=cells,
+            metadata=dict(
+                kernelspec=dict(name="python3", display_name="python3", language="python")
+            ),
+        )
+    )
 
 
 PRESETS = """
@@ -62,14 +90,25 @@ def checkout(tmp_path):
     folder.mkdir(parents=True)
     (folder / "Snakefile").write_text((ROOT / "nbs/experiments/Snakefile").read_text())
     (folder / "presets.yaml").write_text(PRESETS)
-    (folder / "walk.ipynb").write_text(_notebook(
-        "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\npause: float = 0.0 # seconds a step",
-        "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder(); tell = run.stage('walk'); r = random.Random(seed); x = 0.",
-        "for i in range(steps): x += r.random(); time.sleep(pause); tell(i + 1, steps)",
-        "run.finish([dict(score=x)], data='none')"))
-    (folder / "onwalk.ipynb").write_text(_notebook(
-        "seed: int = 0", "from advlatgan import runs\nrun = runs.Recorder()\nwalk = runs.read_json(run.need('walk') / 'record.json')",
-        "run.finish([dict(method='twice', score=2 * walk['rows'][0]['score'])], data='a walk')"))
-    (folder / "broken.ipynb").write_text(_notebook(
-        "seed: int = 0\nhow: str = 'error'", "import os\nif how == 'error': raise ValueError('the reason')\nif how == 'death': os.kill(os.getpid(), 9)"))
+    (folder / "walk.ipynb").write_text(
+        _notebook(
+            "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\npause: float = 0.0 # seconds a step",
+            "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder(); tell = run.stage('walk'); r = random.Random(seed); x = 0.",
+            "for i in range(steps): x += r.random(); time.sleep(pause); tell(i + 1, steps)",
+            "run.finish([dict(score=x)], data='none')",
+        )
+    )
+    (folder / "onwalk.ipynb").write_text(
+        _notebook(
+            "seed: int = 0",
+            "from advlatgan import runs\nrun = runs.Recorder()\nwalk = runs.read_json(run.need('walk') / 'record.json')",
+            "run.finish([dict(method='twice', score=2 * walk['rows'][0]['score'])], data='a walk')",
+        )
+    )
+    (folder / "broken.ipynb").write_text(
+        _notebook(
+            "seed: int = 0\nhow: str = 'error'",
+            "import os\nif how == 'error': raise ValueError('the reason')\nif how == 'death': os.kill(os.getpid(), 9)",
+        )
+    )
     return tmp_path / "checkout"

@@ -1,4 +1,5 @@
 """What is refused before anything starts: status 2, one line that names the thing, and no kernel, no folder."""
+
 import re
 
 import pytest
@@ -14,11 +15,18 @@ def refused(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path))
     monkeypatch.setattr(runs, "carry_out", lambda *a: pytest.fail("it went on"))
+
     def call(*args):
-        status, (out, err) = runs.main(["run", *map(str, args), "--out", str(tmp_path / "out")]), capsys.readouterr()
-        assert status == 2 and out == "" and err.startswith("advlatgan: ") and err.count("\n") == 1, err
+        status, (out, err) = (
+            runs.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
+            capsys.readouterr(),
+        )
+        assert (
+            status == 2 and out == "" and err.startswith("advlatgan: ") and err.count("\n") == 1
+        ), err
         assert not (tmp_path / "out").exists()
         return err.removeprefix("advlatgan: ").strip()
+
     return call
 
 
@@ -31,25 +39,38 @@ def pictures(folder, n=4, mode="RGB", size=(28, 28), classes=2, first=0):
 
 
 def test_data_that_is_not_there(refused, tmp_path, monkeypatch):
-    assert refused("bench_metrics", "-p", "dataset=nope") == refused("bench_metrics", "-p", "dataset=nope", "--force")
-    assert "bench_metrics: unknown image set 'nope': did you mean" in refused("bench_metrics", "-p", "dataset=nope")
-    assert f"looked for {tmp_path / 'MNIST/raw'}" in refused("train_mnistcnn", "-p", "dataset=mnist")
+    assert refused("bench_metrics", "-p", "dataset=nope") == refused(
+        "bench_metrics", "-p", "dataset=nope", "--force"
+    )
+    assert "bench_metrics: unknown image set 'nope': did you mean" in refused(
+        "bench_metrics", "-p", "dataset=nope"
+    )
+    assert f"looked for {tmp_path / 'MNIST/raw'}" in refused(
+        "train_mnistcnn", "-p", "dataset=mnist"
+    )
     assert "has no split 'trian'" in refused("bench_metrics", "-p", "split=trian")
     assert "there is neither" in refused("bench_metrics", "-p", "dataset=folder:nowhere")
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path / "elsewhere"))
-    assert f"the data root {tmp_path / 'elsewhere'} is not a folder" in refused("train_mnistcnn", "-p", "dataset=mnist")
+    assert f"the data root {tmp_path / 'elsewhere'} is not a folder" in refused(
+        "train_mnistcnn", "-p", "dataset=mnist"
+    )
 
 
 def test_a_picture_that_cannot_be_read(refused, tmp_path):
     folder = pictures(tmp_path / "torn")
     whole = (folder / "class 1/1.png").read_bytes()
-    (folder / "class 1/1.png").write_bytes(whole[:len(whole) // 2])
-    assert refused("bench_metrics", "-p", "dataset=folder:torn").startswith("bench_metrics: folder:torn: cannot read class 1/1.png: ")
+    (folder / "class 1/1.png").write_bytes(whole[: len(whole) // 2])
+    assert refused("bench_metrics", "-p", "dataset=folder:torn").startswith(
+        "bench_metrics: folder:torn: cannot read class 1/1.png: "
+    )
     (folder / "class 1/1.png").write_bytes(b"words")
-    assert refused("bench_metrics", "-p", "dataset=folder:torn") == "bench_metrics: folder:torn: cannot read class 1/1.png: no picture"
+    assert (
+        refused("bench_metrics", "-p", "dataset=folder:torn")
+        == "bench_metrics: folder:torn: cannot read class 1/1.png: no picture"
+    )
 
 
-WRONG = {                                                       # arguments of `advlatgan run train_images -p` -> what the answer says
+WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer says
     "dataset=minst": "unknown image set 'minst': did you mean 'mnist'?",
     "dataset=mnist": "mnist is not there: looked for",
     "dataset=folder:torn": "folder:torn: cannot read class 1/1.png: no picture",
@@ -77,29 +98,46 @@ WRONG = {                                                       # arguments of `
 
 @pytest.mark.parametrize("call", WRONG)
 def test_a_training_on_images_that_cannot_be(refused, tmp_path, call):
-    if "torn" in call: (pictures(tmp_path / "torn") / "class 1/1.png").write_bytes(b"words")
+    if "torn" in call:
+        (pictures(tmp_path / "torn") / "class 1/1.png").write_bytes(b"words")
     for name, extra in (("sizes", dict(size=(32, 28))), ("channels", dict(mode="L"))):
-        if name in call: pictures(tmp_path / name, 9); pictures(tmp_path / name, 1, first=9, **extra)
-    for name, options in dict(wide=dict(size=(40, 28)), small=dict(n=12), few={}, flat=dict(classes=0)).items():
-        if name in call: pictures(tmp_path / name, **options)
-    if "folder:split" in call: pictures(tmp_path / "split/train"); pictures(tmp_path / "split/test", size=(32, 32))
+        if name in call:
+            pictures(tmp_path / name, 9)
+            pictures(tmp_path / name, 1, first=9, **extra)
+    for name, options in dict(
+        wide=dict(size=(40, 28)), small=dict(n=12), few={}, flat=dict(classes=0)
+    ).items():
+        if name in call:
+            pictures(tmp_path / name, **options)
+    if "folder:split" in call:
+        pictures(tmp_path / "split/train")
+        pictures(tmp_path / "split/test", size=(32, 32))
     assert WRONG[call] in refused("train_images", "-p", *call.split())
 
 
 def test_no_room_on_the_device(refused, monkeypatch):
     "Both numbers are said."
     line = refused("train_images", "-p", "device=cpu", "width=64", "batch_size=5000")
-    assert re.search(r"sngan of width 64.0 with batches of 5000 needs [\d,]{15,} bytes or more on cpu, where [\d,]+ are free: take a smaller width or batch_size$", line)
+    assert re.search(
+        r"sngan of width 64.0 with batches of 5000 needs [\d,]{15,} bytes or more on cpu, where [\d,]+ are free: take a smaller width or batch_size$",
+        line,
+    )
     monkeypatch.setattr(checks, "free_bytes", lambda device: 1000)
     assert "where 1,000 are free" in refused("train_images", "-p", "device=cpu")
 
 
 def test_an_extractor_that_is_not_there(refused, monkeypatch):
     "Found before the training, not after it."
-    def gone(name): raise FileNotFoundError(f"{name} is nowhere:\nget it")
+
+    def gone(name):
+        raise FileNotFoundError(f"{name} is nowhere:\nget it")
+
     monkeypatch.setattr(features, "load_extractor", gone)
     checks._extractor_there.cache_clear()
-    assert refused("train_images", "-p", "extractor=inception") == "train_images: inception is nowhere: get it"
+    assert (
+        refused("train_images", "-p", "extractor=inception")
+        == "train_images: inception is nowhere: get it"
+    )
 
 
 def test_one_wrong_value_of_a_sweep_stops_all(refused):
@@ -109,23 +147,44 @@ def test_one_wrong_value_of_a_sweep_stops_all(refused):
 def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
     "As a user calls it, from a folder below the checkout; data are looked for where the notebook will run."
     monkeypatch.delenv("ADVLATGAN_DATA", raising=False)
-    done = advlatgan("run", "bench_metrics", "-p", "dataset=folder:no/such", "--out", tmp_path / "out", cwd=ROOT / "nbs")
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1 and not (tmp_path / "out").exists()
-    assert done.stderr.startswith(f"advlatgan: bench_metrics: folder:no/such: there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}")
+    done = advlatgan(
+        "run",
+        "bench_metrics",
+        "-p",
+        "dataset=folder:no/such",
+        "--out",
+        tmp_path / "out",
+        cwd=ROOT / "nbs",
+    )
+    assert (
+        done.returncode == 2
+        and done.stdout == ""
+        and done.stderr.count("\n") == 1
+        and not (tmp_path / "out").exists()
+    )
+    assert done.stderr.startswith(
+        f"advlatgan: bench_metrics: folder:no/such: there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
+    )
 
 
 def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     "Its data may be gone since."
     presets = checkout / "nbs/experiments/presets.yaml"
-    presets.write_text(presets.read_text().replace("walk:\n", "walk:\n  check: 'data:no_such_check'\n", 1))
+    presets.write_text(
+        presets.read_text().replace("walk:\n", "walk:\n  check: 'data:no_such_check'\n", 1)
+    )
     monkeypatch.chdir(checkout)
     experiments = runs.find_experiments(checkout)
     [run], [above] = (runs.plan(experiments, name) for name in ("walk", "onwalk"))
     monkeypatch.setattr(runs, "carry_out", lambda *a: {"walk": "it went on"})
     assert runs.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
-    assert runs.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err      # a run that it needs
+    assert (
+        runs.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
+    )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    runs.write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    runs.write_json(
+        folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[])
+    )
     assert runs.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
     assert runs.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder

@@ -1,4 +1,5 @@
 """What only a CUDA device can show: steps recorded as graphs are the steps themselves."""
+
 import warnings
 
 import pytest
@@ -10,27 +11,69 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 def trained(backbone, method, graphs, folder=None, steps=12):
     "Weights and losses after a few steps in 32 bits on small random images."
     from advlatgan import backbones, data, nets, training
+
     chosen = backbones.backbone(backbone)
     gen = torch.Generator().manual_seed(0)
-    images = chosen.images(data.ImageData("noise", torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=gen), torch.randint(10, (64,), generator=gen))).to("cuda")
-    spec = chosen.spec(images, width=1/8)
-    hooks = chosen.hooks() | dict(bare=dict, qua=lambda: dict(mine=training.qua(1, .01)), div=training.div)[method]()
+    images = chosen.images(
+        data.ImageData(
+            "noise",
+            torch.randint(256, (64, 3, 32, 32), dtype=torch.uint8, generator=gen),
+            torch.randint(10, (64,), generator=gen),
+        )
+    ).to("cuda")
+    spec = chosen.spec(images, width=1 / 8)
+    hooks = (
+        chosen.hooks()
+        | dict(bare=dict, qua=lambda: dict(mine=training.qua(1, 0.01)), div=training.div)[method]()
+    )
     torch.manual_seed(0)
     G, D = nets.build(**spec)
-    history = training.train(G, D, images, chosen.config(total_steps=steps, batch_size=16), **hooks, device="cuda", precision="fp32", graphs=graphs, log_every=1,
-                             checkpoint=folder, checkpoint_every=5, spec=spec)
-    return [p.detach().cpu() for net in (G, D) for p in net.parameters()], torch.tensor([[r["loss_D"], r["loss_G"]] for r in history])
+    history = training.train(
+        G,
+        D,
+        images,
+        chosen.config(total_steps=steps, batch_size=16),
+        **hooks,
+        device="cuda",
+        precision="fp32",
+        graphs=graphs,
+        log_every=1,
+        checkpoint=folder,
+        checkpoint_every=5,
+        spec=spec,
+    )
+    return [p.detach().cpu() for net in (G, D) for p in net.parameters()], torch.tensor(
+        [[r["loss_D"], r["loss_G"]] for r in history]
+    )
 
 
-@pytest.mark.parametrize("backbone, method", [("dcgan", "qua"), ("sngan", "qua"), ("wgan", "bare"), ("wgan-gp", "qua"), ("cgan", "div"), ("acgan", "bare")])
+@pytest.mark.parametrize(
+    "backbone, method",
+    [
+        ("dcgan", "qua"),
+        ("sngan", "qua"),
+        ("wgan", "bare"),
+        ("wgan-gp", "qua"),
+        ("cgan", "div"),
+        ("acgan", "bare"),
+    ],
+)
 def test_recorded_steps_are_the_steps_themselves(backbone, method):
     with warnings.catch_warnings():
-        warnings.simplefilter("error")                                          # a step that cannot be recorded is said, and run as it is
+        warnings.simplefilter("error")  # a step that cannot be recorded is said, and run as it is
         weights, losses = trained(backbone, method, True)
     expected, history = trained(backbone, method, False)
-    if backbone != "wgan-gp": assert torch.allclose(losses, history, rtol=1e-2, atol=1e-2)          # its penalty draws otherwise under a graph
-    assert losses.isfinite().all() and all(w.isfinite().all() and w.shape == e.shape for w, e in zip(weights, expected, strict=True))
-    assert torch.allclose(losses[0], history[0], rtol=1e-3, atol=1e-3) and (losses[0] - losses[-1]).abs().max() > 1e-3          # and they do train
+    if backbone != "wgan-gp":
+        assert torch.allclose(
+            losses, history, rtol=1e-2, atol=1e-2
+        )  # its penalty draws otherwise under a graph
+    assert losses.isfinite().all() and all(
+        w.isfinite().all() and w.shape == e.shape for w, e in zip(weights, expected, strict=True)
+    )
+    assert (
+        torch.allclose(losses[0], history[0], rtol=1e-3, atol=1e-3)
+        and (losses[0] - losses[-1]).abs().max() > 1e-3
+    )  # and they do train
 
 
 def test_a_recorded_run_is_taken_up_again(tmp_path):
@@ -43,11 +86,14 @@ def test_a_recorded_run_is_taken_up_again(tmp_path):
 
 def test_the_refiners_agree_with_the_cpu():
     from advlatgan import nets, refiners
+
     torch.manual_seed(0)
-    G, D = nets.build("sngan", width=1/8)
+    G, D = nets.build("sngan", width=1 / 8)
     z = torch.randn(20, 100)
     for method in refiners.METHODS:
         here = refiners.refine(G.cpu(), D.cpu(), z, method, n_adv=2, batch_size=7)
         there = refiners.refine(G.cuda(), D.cuda(), z, method, n_adv=2, batch_size=20)
         near = ((here.z - there.z).abs() < 1e-3).flatten(1).all(1)
-        assert there.z.device == z.device and near.double().mean() > .8, method         # a sign, or an acceptance, may tip
+        assert there.z.device == z.device and near.double().mean() > 0.8, (
+            method
+        )  # a sign, or an acceptance, may tip

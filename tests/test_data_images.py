@@ -13,9 +13,12 @@ from advlatgan.data import ImageData, image_dataset
 rng = np.random.default_rng(0)
 
 
-def pixels(*shape): return rng.integers(0, 256, shape, np.uint8)
+def pixels(*shape):
+    return rng.integers(0, 256, shape, np.uint8)
 
-def md5(path): return hashlib.md5(path.read_bytes()).hexdigest()
+
+def md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -25,8 +28,12 @@ def mnist(tmp_path):
     made = {}
     for split, prefix, n in (("train", "train", 12), ("test", "t10k", 4)):
         x, y = made[split] = pixels(n, 28, 28), np.arange(n, dtype=np.uint8) % 10
-        (tmp_path / f"MNIST/raw/{prefix}-images-idx3-ubyte").write_bytes(struct.pack(">4i", 2051, n, 28, 28) + x.tobytes())
-        (tmp_path / f"MNIST/raw/{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, n) + y.tobytes())
+        (tmp_path / f"MNIST/raw/{prefix}-images-idx3-ubyte").write_bytes(
+            struct.pack(">4i", 2051, n, 28, 28) + x.tobytes()
+        )
+        (tmp_path / f"MNIST/raw/{prefix}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">2i", 2049, n) + y.tobytes()
+        )
     return tmp_path, made
 
 
@@ -39,9 +46,13 @@ def cifar10(tmp_path, monkeypatch):
     for file, _ in tv.CIFAR10.train_list + tv.CIFAR10.test_list:
         made[file] = dict(data=pixels(3, 3072), labels=[int(rng.integers(10)) for _ in range(3)])
         (folder / file).write_bytes(pickle.dumps(made[file]))
-    (folder / "batches.meta").write_bytes(pickle.dumps(dict(label_names=[f"class {i}" for i in range(10)])))
+    (folder / "batches.meta").write_bytes(
+        pickle.dumps(dict(label_names=[f"class {i}" for i in range(10)]))
+    )
     for part in ("train_list", "test_list"):
-        monkeypatch.setattr(tv.CIFAR10, part, [[f, md5(folder / f)] for f, _ in getattr(tv.CIFAR10, part)])
+        monkeypatch.setattr(
+            tv.CIFAR10, part, [[f, md5(folder / f)] for f, _ in getattr(tv.CIFAR10, part)]
+        )
     monkeypatch.setattr(tv.CIFAR10, "meta", tv.CIFAR10.meta | {"md5": md5(folder / "batches.meta")})
     return tmp_path, made
 
@@ -52,11 +63,15 @@ def stl10(tmp_path, monkeypatch):
     folder = tmp_path / tv.STL10.base_folder
     folder.mkdir()
     made = {name: pixels(n, 3, 96, 96) for name, n in (("train", 4), ("test", 3), ("unlabeled", 5))}
-    for name, x in made.items(): (folder / f"{name}_X.bin").write_bytes(x.transpose(0, 1, 3, 2).tobytes())
-    for name in ("train", "test"): (folder / f"{name}_y.bin").write_bytes(bytes(range(1, len(made[name]) + 1)))
+    for name, x in made.items():
+        (folder / f"{name}_X.bin").write_bytes(x.transpose(0, 1, 3, 2).tobytes())
+    for name in ("train", "test"):
+        (folder / f"{name}_y.bin").write_bytes(bytes(range(1, len(made[name]) + 1)))
     (folder / tv.STL10.class_names_file).write_text("\n".join(f"class {i}" for i in range(10)))
     for part in ("train_list", "test_list"):
-        monkeypatch.setattr(tv.STL10, part, [[f, md5(folder / f)] for f, _ in getattr(tv.STL10, part)])
+        monkeypatch.setattr(
+            tv.STL10, part, [[f, md5(folder / f)] for f, _ in getattr(tv.STL10, part)]
+        )
     return tmp_path, made
 
 
@@ -66,12 +81,20 @@ def celeba(tmp_path, monkeypatch):
     folder = tmp_path / "celeba"
     (folder / "img_align_celeba").mkdir(parents=True)
     names = [f"{i:06d}.jpg" for i in range(1, 7)]
-    for i, name in enumerate(names): Image.new("RGB", (178, 218), (80 * (i % 3), 0, 0)).save(folder / "img_align_celeba" / name)
-    rows = {"list_attr_celeba": "1", "identity_CelebA": "7", "list_bbox_celeba": "1 2 3 4", "list_landmarks_align_celeba": "5 6"}
+    for i, name in enumerate(names):
+        Image.new("RGB", (178, 218), (80 * (i % 3), 0, 0)).save(folder / "img_align_celeba" / name)
+    rows = {
+        "list_attr_celeba": "1",
+        "identity_CelebA": "7",
+        "list_bbox_celeba": "1 2 3 4",
+        "list_landmarks_align_celeba": "5 6",
+    }
     for file, row in rows.items():
         head = "" if file.startswith("identity") else "6\nheader\n"
         (folder / f"{file}.txt").write_text(head + "".join(f"{n} {row}\n" for n in names))
-    (folder / "list_eval_partition.txt").write_text("".join(f"{n} {i % 3}\n" for i, n in enumerate(names)))
+    (folder / "list_eval_partition.txt").write_text(
+        "".join(f"{n} {i % 3}\n" for i, n in enumerate(names))
+    )
     sums = [(i, md5(folder / f) if f.endswith("txt") else m, f) for i, m, f in tv.CelebA.file_list]
     monkeypatch.setattr(tv.CelebA, "file_list", sums)
     return tmp_path
@@ -82,8 +105,13 @@ def imagenet(tmp_path):
     "Two classes of 2 validation pictures of different sizes, already unpacked, and the list of classes."
     for k, wnid in enumerate(("n01440764", "n01443537")):
         (tmp_path / "imagenet/val" / wnid).mkdir(parents=True)
-        for i in range(2): Image.new("L" if i else "RGB", (30 + 9 * i, 20)).save(tmp_path / f"imagenet/val/{wnid}/{k}{i}.JPEG")
-    torch.save(({"n01440764": ("tench",), "n01443537": ("goldfish",)}, []), tmp_path / "imagenet/meta.bin")
+        for i in range(2):
+            Image.new("L" if i else "RGB", (30 + 9 * i, 20)).save(
+                tmp_path / f"imagenet/val/{wnid}/{k}{i}.JPEG"
+            )
+    torch.save(
+        ({"n01440764": ("tench",), "n01443537": ("goldfish",)}, []), tmp_path / "imagenet/meta.bin"
+    )
     return tmp_path
 
 
@@ -91,7 +119,9 @@ def test_mnist(mnist):
     root, made = mnist
     for split, (x, y) in made.items():
         data = image_dataset("mnist", root, split)
-        assert torch.equal(data.x, torch.from_numpy(x)[:, None]) and torch.equal(data.y, torch.from_numpy(y).long())
+        assert torch.equal(data.x, torch.from_numpy(x)[:, None]) and torch.equal(
+            data.y, torch.from_numpy(y).long()
+        )
         assert data.num_classes == 10 and data.split == split
     assert image_dataset("mnist", root, img_size=32).x.shape == (12, 1, 32, 32)
 
@@ -102,17 +132,28 @@ def test_stacked_mnist_is_fixed_triples_of_the_split(mnist):
     assert data.x.shape == (100_000, 3, 28, 28) and data.num_classes == 1000
     digits = torch.stack([data.y // 100, data.y // 10 % 10, data.y % 10], 1)
     for i in (0, 99_999):
-        for c in range(3):                                              # channel c shows one of the digits that the label names
-            assert any(torch.equal(data.x[i, c], torch.from_numpy(x)) and y == digits[i, c] for x, y in zip(*made["train"]))
-    assert image_dataset("stacked-mnist", root).identity == data.identity != image_dataset("stacked-mnist", root, "test").identity
+        for c in range(3):  # channel c shows one of the digits that the label names
+            assert any(
+                torch.equal(data.x[i, c], torch.from_numpy(x)) and y == digits[i, c]
+                for x, y in zip(*made["train"])
+            )
+    assert (
+        image_dataset("stacked-mnist", root).identity
+        == data.identity
+        != image_dataset("stacked-mnist", root, "test").identity
+    )
 
 
 def test_cifar10(cifar10):
     root, made = cifar10
     batches = [made[f] for f, _ in tv.CIFAR10.train_list]
     data = image_dataset("cifar10", root)
-    assert torch.equal(data.x, torch.from_numpy(np.concatenate([b["data"] for b in batches])).view(15, 3, 32, 32))
-    assert data.y.tolist() == sum((b["labels"] for b in batches), []) and data.classes[3] == "class 3"
+    assert torch.equal(
+        data.x, torch.from_numpy(np.concatenate([b["data"] for b in batches])).view(15, 3, 32, 32)
+    )
+    assert (
+        data.y.tolist() == sum((b["labels"] for b in batches), []) and data.classes[3] == "class 3"
+    )
     assert len(image_dataset("cifar10", root, "test")) == 3
 
 
@@ -120,7 +161,10 @@ def test_a_damaged_cifar10_is_refused_and_named(cifar10):
     root, _ = cifar10
     batch = root / tv.CIFAR10.base_folder / "data_batch_3"
     batch.write_bytes(batch.read_bytes()[:-1])
-    with pytest.raises(FileNotFoundError, match=r"^cifar10 train in .* is damaged or not complete .*download=True\) fetches it$"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"^cifar10 train in .* is damaged or not complete .*download=True\) fetches it$",
+    ):
         image_dataset("cifar10", root)
 
 
@@ -136,26 +180,41 @@ def test_stl10(stl10):
 def test_celeba_is_squeezed_not_cropped(celeba):
     assert image_dataset("celeba", celeba, "all").x.shape == (6, 3, 218, 178)
     small = image_dataset("celeba", celeba, "valid", 64)
-    assert small.x.shape == (2, 3, 64, 64) and small.y is None and abs(int(small.x[0, 0].max()) - 80) < 4
+    assert (
+        small.x.shape == (2, 3, 64, 64)
+        and small.y is None
+        and abs(int(small.x[0, 0].max()) - 80) < 4
+    )
 
 
 def test_imagenet(imagenet):
     data = image_dataset("imagenet", imagenet, "val", 16)
-    assert data.x.shape == (4, 3, 16, 16) and data.y.tolist() == [0, 0, 1, 1] and data.num_classes == 2
+    assert (
+        data.x.shape == (4, 3, 16, 16) and data.y.tolist() == [0, 0, 1, 1] and data.num_classes == 2
+    )
 
 
 @pytest.mark.parametrize("damage", [b"", b"no picture", "cut"])
 def test_an_unreadable_picture_of_a_known_set_is_named(celeba, imagenet, damage):
-    face, tench = celeba / "celeba/img_align_celeba/000004.jpg", imagenet / "imagenet/val/n01440764/01.JPEG"
-    for file in (face, tench): file.write_bytes(file.read_bytes()[:-100] if damage == "cut" else damage)
-    with pytest.raises(ValueError, match=r"^celeba: cannot read 000004.jpg: [^\n]*$"): image_dataset("celeba", celeba, "all", 64)
-    with pytest.raises(ValueError, match=rf"^imagenet: cannot read {tench}: [^\n]*$"): image_dataset("imagenet", imagenet, "val", 16)
+    face, tench = (
+        celeba / "celeba/img_align_celeba/000004.jpg",
+        imagenet / "imagenet/val/n01440764/01.JPEG",
+    )
+    for file in (face, tench):
+        file.write_bytes(file.read_bytes()[:-100] if damage == "cut" else damage)
+    with pytest.raises(ValueError, match=r"^celeba: cannot read 000004.jpg: [^\n]*$"):
+        image_dataset("celeba", celeba, "all", 64)
+    with pytest.raises(ValueError, match=rf"^imagenet: cannot read {tench}: [^\n]*$"):
+        image_dataset("imagenet", imagenet, "val", 16)
 
 
 def test_lsun_church(tmp_path):
     lmdb = pytest.importorskip("lmdb")
     picture = tmp_path / "a.webp"
-    with lmdb.open(str(tmp_path / "church_outdoor_val_lmdb"), map_size=2**20) as env, env.begin(write=True) as txn:
+    with (
+        lmdb.open(str(tmp_path / "church_outdoor_val_lmdb"), map_size=2**20) as env,
+        env.begin(write=True) as txn,
+    ):
         for i in range(3):
             Image.new("RGB", (40 + i, 32), (0, 60 * i, 0)).save(picture, lossless=True)
             txn.put(f"{i}".encode(), picture.read_bytes())
@@ -166,13 +225,19 @@ def test_lsun_church(tmp_path):
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "stl10"])
 def test_download_is_asked_for_only_if_nothing_is_there(name, tmp_path, monkeypatch):
     asked = []
+
     def download(self):
         asked.append(name)
         raise OSError("no network")
-    monkeypatch.setattr({"mnist": tv.MNIST, "cifar10": tv.CIFAR10, "stl10": tv.STL10}[name], "download", download)
-    with pytest.raises(FileNotFoundError, match="looked for"): image_dataset(name, tmp_path)
+
+    monkeypatch.setattr(
+        {"mnist": tv.MNIST, "cifar10": tv.CIFAR10, "stl10": tv.STL10}[name], "download", download
+    )
+    with pytest.raises(FileNotFoundError, match="looked for"):
+        image_dataset(name, tmp_path)
     assert not asked
-    with pytest.raises(FileNotFoundError, match="no network"): image_dataset(name, tmp_path, download=True)
+    with pytest.raises(FileNotFoundError, match="no network"):
+        image_dataset(name, tmp_path, download=True)
     assert asked
 
 
@@ -189,20 +254,26 @@ def many(tmp_path):
 def test_many_pictures_keep_their_order(many):
     data = image_dataset("folder:many", many)
     files = sorted((many / "many").rglob("*.png"))
-    want = torch.from_numpy(np.stack([np.asarray(Image.open(f)) for f in files])).permute(0, 3, 1, 2)
+    want = torch.from_numpy(np.stack([np.asarray(Image.open(f)) for f in files])).permute(
+        0, 3, 1, 2
+    )
     assert torch.equal(data.x, want) and torch.bincount(data.y).tolist() == [500] * 3
 
 
 def test_an_unreadable_picture_among_many_is_one_line(many):
     (many / "many/class 1/0001.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError) as e: image_dataset("folder:many", many)
+    with pytest.raises(ValueError) as e:
+        image_dataset("folder:many", many)
     assert str(e.value) == "folder:many: cannot read class 1/0001.png: no picture"
     assert not list((many / "decoded").iterdir())
 
 
 def test_two_processes_may_decode_at_once(many):
     call = f"from advlatgan.data import image_dataset as d; print(d('folder:many', {str(many)!r}).identity)"
-    both = [subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [
+        subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     said = {p.communicate()[0].strip() for p in both}
     assert said == {image_dataset("folder:many", many).identity}
     assert len(list((many / "decoded").iterdir())) == 1
@@ -211,7 +282,8 @@ def test_two_processes_may_decode_at_once(many):
 def test_a_killed_decoder_leaves_nothing_that_is_taken_for_a_set(many):
     call = f"from advlatgan.data import image_dataset as d; d('folder:many', {str(many)!r})"
     child = subprocess.Popen([sys.executable, "-c", call], stderr=subprocess.DEVNULL)
-    while not (many / "decoded").exists(): time.sleep(.01)
+    while not (many / "decoded").exists():
+        time.sleep(0.01)
     child.kill()
     child.wait()
     assert torch.bincount(image_dataset("folder:many", many).y).tolist() == [500] * 3
@@ -219,8 +291,17 @@ def test_a_killed_decoder_leaves_nothing_that_is_taken_for_a_set(many):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_streamed_and_resident_batches_are_the_same():
-    data = ImageData("noise", torch.from_numpy(pixels(100, 3, 8, 8)), torch.arange(100) % 7, flip=True, noise=True)
+    data = ImageData(
+        "noise",
+        torch.from_numpy(pixels(100, 3, 8, 8)),
+        torch.arange(100) % 7,
+        flip=True,
+        noise=True,
+    )
+
     def first(data):
         batches = data.batches(16, torch.Generator("cuda").manual_seed(0))
         return [next(batches) for _ in range(20)]
-    for (a, y), (b, u) in zip(first(data), first(data.to("cuda"))): assert torch.equal(a, b) and torch.equal(y, u) and a.is_cuda
+
+    for (a, y), (b, u) in zip(first(data), first(data.to("cuda"))):
+        assert torch.equal(a, b) and torch.equal(y, u) and a.is_cuda

@@ -1,4 +1,5 @@
 """Training under torchrun: processes that share a batch, with gloo on the CPU."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -10,20 +11,37 @@ import torch.distributed as dist
 def job(out, case, steps, checkpoint=None):
     "A small run, alone or as one of several processes; the first writes the weights and the history."
     from advlatgan import data, losses, nets, training
+
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    options = dict(mine=training.qua(2, .02), checkpoint=checkpoint, checkpoint_every=3)
+    options = dict(mine=training.qua(2, 0.02), checkpoint=checkpoint, checkpoint_every=3)
     if case == "toy":
-        x, (G, D) = data.toy_mixture("ring"), nets.build(arch="toy", z_dim=2, width=.2)
-        config = training.TrainConfig(total_steps=steps, batch_size=24, batch_size_G=36, z_dim=2, lr_G=1e-3, lr_D=1e-3, lr_decay=False, n_dis=2)
-    else:                                                       # batch norm, and a penalty with randomness of its own
-        x = data.ImageData("noise", torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8), flip=True, noise=True)
-        G, D = nets.build(arch="wgan", img_size=28, img_channels=1, z_dim=2, width=1/64)
-        config = training.TrainConfig(loss="wasserstein", total_steps=steps, batch_size=12, z_dim=2, ema=.9)
+        x, (G, D) = data.toy_mixture("ring"), nets.build(arch="toy", z_dim=2, width=0.2)
+        config = training.TrainConfig(
+            total_steps=steps,
+            batch_size=24,
+            batch_size_G=36,
+            z_dim=2,
+            lr_G=1e-3,
+            lr_D=1e-3,
+            lr_decay=False,
+            n_dis=2,
+        )
+    else:  # batch norm, and a penalty with randomness of its own
+        x = data.ImageData(
+            "noise", torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8), flip=True, noise=True
+        )
+        G, D = nets.build(arch="wgan", img_size=28, img_channels=1, z_dim=2, width=1 / 64)
+        config = training.TrainConfig(
+            loss="wasserstein", total_steps=steps, batch_size=12, z_dim=2, ema=0.9
+        )
         options["penalty"] = losses.gradient_penalty()
     history = training.train(G, D, x, config, log_every=1, **options)
     weights = [{k: v for k, v in net.state_dict().items()} for net in (G, D)]
-    torch.save(dict(weights=weights, history=history), f"{out}.{dist.get_rank() if dist.is_initialized() else 0}")
+    torch.save(
+        dict(weights=weights, history=history),
+        f"{out}.{dist.get_rank() if dist.is_initialized() else 0}",
+    )
 
 
 def together(tmp_path, *args):
@@ -36,12 +54,28 @@ dist.init_process_group("gloo")
 job({", ".join(map(repr, args))})
 dist.destroy_process_group()
 """)
-    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", script], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc_per_node=2",
+            script,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 
 def same(a, b):
-    return all(torch.allclose(x[k], y[k], atol=1e-5) for x, y in zip(a["weights"], b["weights"], strict=True) for k in x)
+    return all(
+        torch.allclose(x[k], y[k], atol=1e-5)
+        for x, y in zip(a["weights"], b["weights"], strict=True)
+        for k in x
+    )
 
 
 def test_two_processes_agree_with_one_on_the_same_global_batches(tmp_path):
@@ -49,28 +83,57 @@ def test_two_processes_agree_with_one_on_the_same_global_batches(tmp_path):
     job(alone, "toy", 40)
     together(tmp_path, shared, "toy", 40)
     job(short, "toy", 39)
-    one, first, second, other = (torch.load(f) for f in (f"{alone}.0", f"{shared}.0", f"{shared}.1", f"{short}.0"))
-    assert same(one, first) and same(first, second) and not same(one, other)        # a step more or less would be seen
+    one, first, second, other = (
+        torch.load(f) for f in (f"{alone}.0", f"{shared}.0", f"{shared}.1", f"{short}.0")
+    )
+    assert (
+        same(one, first) and same(first, second) and not same(one, other)
+    )  # a step more or less would be seen
     losses = lambda run: torch.tensor([[r["loss_D"], r["loss_G"]] for r in run["history"]])
-    assert torch.allclose(losses(one), losses(first), atol=1e-5) and torch.equal(losses(first), losses(second))   # of the whole batch, not of a share
+    assert torch.allclose(losses(one), losses(first), atol=1e-5) and torch.equal(
+        losses(first), losses(second)
+    )  # of the whole batch, not of a share
 
 
 def test_processes_stay_alike_with_batch_norm_penalty_and_checkpoints(tmp_path):
     out, folder = str(tmp_path / "images"), tmp_path / "checkpoints"
-    parameters = lambda run: [v for net in run["weights"] for k, v in net.items() if "running" not in k and "num_batches" not in k]
-    for again in (False, True):                                                     # the second time resumed: nothing left to do
+    parameters = lambda run: [
+        v
+        for net in run["weights"]
+        for k, v in net.items()
+        if "running" not in k and "num_batches" not in k
+    ]
+    for again in (False, True):  # the second time resumed: nothing left to do
         together(tmp_path, out, "images", 4, str(folder))
         first, second = (torch.load(f"{out}.{rank}") for rank in (0, 1))
-        assert all(torch.equal(a, b) for a, b in zip(parameters(first), parameters(second), strict=True)) and first["history"] == second["history"]
-        assert not again or all(torch.equal(a, b) for a, b in zip(parameters(first), kept, strict=True))
+        assert (
+            all(
+                torch.equal(a, b)
+                for a, b in zip(parameters(first), parameters(second), strict=True)
+            )
+            and first["history"] == second["history"]
+        )
+        assert not again or all(
+            torch.equal(a, b) for a, b in zip(parameters(first), kept, strict=True)
+        )
         kept = parameters(first)
-    assert [f.name for f in sorted(folder.glob("*.safetensors"))] == ["step-00000003.safetensors", "step-00000004.safetensors"]
+    assert [f.name for f in sorted(folder.glob("*.safetensors"))] == [
+        "step-00000003.safetensors",
+        "step-00000004.safetensors",
+    ]
     assert len(first["history"]) == 4
 
 
 def test_a_batch_that_cannot_be_shared_is_said(monkeypatch):
     import pytest
     from advlatgan import data, nets, training
+
     monkeypatch.setattr(training, "_world", lambda: (0, 2))
-    with pytest.raises(ValueError, match="batch_size is 25: 2 processes share a batch, choose a multiple of 2"):
-        training.train(*nets.build("toy", z_dim=2), data.toy_mixture("ring"), training.TrainConfig(batch_size=25, z_dim=2))
+    with pytest.raises(
+        ValueError, match="batch_size is 25: 2 processes share a batch, choose a multiple of 2"
+    ):
+        training.train(
+            *nets.build("toy", z_dim=2),
+            data.toy_mixture("ring"),
+            training.TrainConfig(batch_size=25, z_dim=2),
+        )

@@ -1,4 +1,5 @@
 """The repository itself: notebooks run and are clean, the package and README are in step with them, the wheel works elsewhere."""
+
 import json
 import re
 import shutil
@@ -13,11 +14,21 @@ from conftest import ROOT
 BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "nbs").glob("*.ipynb"))
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "nbs/experiments").glob("*.ipynb"))
-SHOWN = ("nbs/index.ipynb", "nbs/30_mining.ipynb", *(f"nbs/experiments/{name}.ipynb" for name in EXPERIMENTS))
+SHOWN = (
+    "nbs/index.ipynb",
+    "nbs/30_mining.ipynb",
+    *(f"nbs/experiments/{name}.ipynb" for name in EXPERIMENTS),
+)
 
 
 def tracked(root=ROOT):
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     return [name for name in names.splitlines() if (root / name).is_file()]
 
 
@@ -35,9 +46,16 @@ def test_notebook_runs_top_to_bottom(name):
     "In a fresh kernel, in the folder where a reader opens it."
     import papermill
     from advlatgan.runs import local_kernels
+
     with local_kernels() as kernels:
-        papermill.execute_notebook(str(ROOT / name), None, kernel_name="python3", kernel_manager_class=kernels, progress_bar=False,
-                                   cwd=str((ROOT / name).parent))
+        papermill.execute_notebook(
+            str(ROOT / name),
+            None,
+            kernel_name="python3",
+            kernel_manager_class=kernels,
+            progress_bar=False,
+            cwd=str((ROOT / name).parent),
+        )
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -47,7 +65,12 @@ def test_experiment_at_smoke(advlatgan, tmp_path, name):
     for call in (["run", name, "--out", tmp_path], ["run", name, "--out", tmp_path, "--force"]):
         done = advlatgan(*call)
         assert done.returncode == 0, done.stderr
-        rows.append({p.parent.name: json.loads(p.read_text())["rows"] for p in tmp_path.glob(f"{name}/*/record.json")})
+        rows.append(
+            {
+                p.parent.name: json.loads(p.read_text())["rows"]
+                for p in tmp_path.glob(f"{name}/*/record.json")
+            }
+        )
     assert rows[0] and rows[0] == rows[1]
     assert (tmp_path / name / f"{name}.smoke.md").exists()
 
@@ -56,18 +79,32 @@ def test_experiment_at_smoke(advlatgan, tmp_path, name):
 def test_what_a_notebook_says_of_published_runs_holds(name, monkeypatch):
     "The cells after '## The published run…', which are no part of a run."
     monkeypatch.chdir(ROOT / "nbs/experiments")
-    cells = [(c["cell_type"], "".join(c["source"])) for c in json.loads(Path(f"{name}.ipynb").read_text())["cells"]]
-    start = next((i for i, (kind, source) in enumerate(cells) if kind == "markdown" and "## The published run" in source), len(cells))
+    cells = [
+        (c["cell_type"], "".join(c["source"]))
+        for c in json.loads(Path(f"{name}.ipynb").read_text())["cells"]
+    ]
+    start = next(
+        (
+            i
+            for i, (kind, source) in enumerate(cells)
+            if kind == "markdown" and "## The published run" in source
+        ),
+        len(cells),
+    )
     imports = next(source for kind, source in cells if kind == "code")
     space = {}
-    for source in (imports, *(source for kind, source in cells[start:] if kind == "code")): exec(source, space)
+    for source in (imports, *(source for kind, source in cells[start:] if kind == "code")):
+        exec(source, space)
 
 
 def test_package_is_in_step_with_the_notebooks(copy):
     "Exported anew from nothing: the same modules, no more and no fewer."
-    modules = lambda root: {p.relative_to(root).as_posix(): p.read_text() for p in (root / "advlatgan").glob("*.py")}
+    modules = lambda root: {
+        p.relative_to(root).as_posix(): p.read_text() for p in (root / "advlatgan").glob("*.py")
+    }
     there = modules(ROOT)
-    for path in (copy / "advlatgan").glob("*.py"): path.unlink()
+    for path in (copy / "advlatgan").glob("*.py"):
+        path.unlink()
     subprocess.run([BIN / "nbdev_export"], cwd=copy, check=True, capture_output=True)
     assert modules(copy).keys() == there.keys()
     assert [name for name, text in modules(copy).items() if text != there[name]] == []
@@ -79,28 +116,39 @@ def test_notebooks_are_clean(copy):
     subprocess.run([BIN / "nbdev_clean"], cwd=copy, check=True, capture_output=True)
     assert [p.name for p, text in texts.items() if p.read_text() != text] == []
     for path, text in texts.items():
-        name, cells = path.relative_to(copy).as_posix(), [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"]
+        name, cells = (
+            path.relative_to(copy).as_posix(),
+            [c for c in json.loads(text)["cells"] if c["cell_type"] == "code"],
+        )
         with_output = [c for c in cells if c["outputs"]]
         assert bool(with_output) == (name in SHOWN), name
         for output in (o for c in with_output for o in c["outputs"]):
-            assert output["output_type"] in ("execute_result", "display_data"), f"{name} holds a {output['output_type']} output"
+            assert output["output_type"] in ("execute_result", "display_data"), (
+                f"{name} holds a {output['output_type']} output"
+            )
             shown = json.dumps({k: v for k, v in output["data"].items() if k.startswith("text/")})
-            assert not re.search(r"/(home|root|tmp|work|Users)/|\bit/s\b", shown), f"{name}: a path or a timing in an output"
+            assert not re.search(r"/(home|root|tmp|work|Users)/|\bit/s\b", shown), (
+                f"{name}: a path or a timing in an output"
+            )
         assert len(text) < 1_000_000, f"{name} is too large for a forge to show"
 
 
 def test_readme_is_in_step_with_the_index():
     sys.path.insert(0, str(ROOT / "nbs"))
     from readme import readme
+
     text = readme()
     assert (ROOT / "README.md").read_text() == text
-    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text): assert (ROOT / link).exists(), f"README links to {link}"
-    for name in EXPERIMENTS: assert f"advlatgan run {name}" in text, f"README does not say how to run {name}"
+    for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
+        assert (ROOT / link).exists(), f"README links to {link}"
+    for name in EXPERIMENTS:
+        assert f"advlatgan run {name}" in text, f"README does not say how to run {name}"
 
 
 def test_every_published_result_is_whole_and_current():
     "The committed tables and figures belong to committed records, and the tables follow from them."
     from advlatgan import runs
+
     experiments = runs.find_experiments(ROOT)
     files = sorted((ROOT / "data/results").glob("*.json"))
     assert files
@@ -109,7 +157,9 @@ def test_every_published_result_is_whole_and_current():
         e = experiments[name]
         records = runs.load_bundle(file.with_suffix(""))
         assert file.with_suffix(".md").read_text() == runs.document(e, preset, records)
-        assert [r["params"] for r in records] == runs.resolve(e, preset), f"{file.name} is not what preset {preset} asks for now"
+        assert [r["params"] for r in records] == runs.resolve(e, preset), (
+            f"{file.name} is not what preset {preset} asks for now"
+        )
         assert not e.figure or (ROOT / "figures" / f"{name}.{preset}.png").exists()
     known = {f"{f.stem}.png" for f in files}
     assert [p.name for p in (ROOT / "figures").glob("*.png") if p.name not in known] == []
@@ -118,13 +168,39 @@ def test_every_published_result_is_whole_and_current():
 def test_wheel_works_outside_the_tree(copy, tmp_path_factory):
     "Built, installed without its checkout (dependencies come from this environment), imported and used."
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", elsewhere, copy], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", elsewhere, copy],
+        check=True,
+        capture_output=True,
+    )
     [wheel] = elsewhere.glob("*.whl")
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", elsewhere / "site", wheel], check=True, capture_output=True)
-    code = ("import advlatgan, torch; from advlatgan import backbones, checkpoints, checks, data, evaluate, features, losses, metrics, mining, nets, plots, refiners, runs, sample, training, watch\n"
-            "assert 'elsewhere' in advlatgan.__file__\n"
-            "assert features.load_extractor('mnistcnn').identity['sha256']\n"
-            "G, D = nets.ToyG(), nets.ToyD(); z = torch.randn(4, 2)\n"
-            "print(mining.ifgsm(mining.quality_objective(G, D), z, 2, .01).shape)")
-    done = subprocess.run([sys.executable, "-c", code], cwd=elsewhere, capture_output=True, text=True, env={"PYTHONPATH": str(elsewhere / "site"), "PATH": ""})
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            elsewhere / "site",
+            wheel,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    code = (
+        "import advlatgan, torch; from advlatgan import backbones, checkpoints, checks, data, evaluate, features, losses, metrics, mining, nets, plots, refiners, runs, sample, training, watch\n"
+        "assert 'elsewhere' in advlatgan.__file__\n"
+        "assert features.load_extractor('mnistcnn').identity['sha256']\n"
+        "G, D = nets.ToyG(), nets.ToyD(); z = torch.randn(4, 2)\n"
+        "print(mining.ifgsm(mining.quality_objective(G, D), z, 2, .01).shape)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(elsewhere / "site"), "PATH": ""},
+    )
     assert done.returncode == 0 and "torch.Size([4, 2])" in done.stdout, done.stderr
