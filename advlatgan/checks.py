@@ -19,7 +19,7 @@ from . import backbones, data, features, nets, training
 from .losses import gan_loss
 from .memory import free_bytes
 from .mining import _check, frozen
-from .runs import nearest
+from .files import nearest
 
 # %% auto #0
 __all__ = ['kept_bytes', 'training_bytes', 'check_images', 'check_refined']

@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 
 from advlatgan import checks, data, features, runs
+from advlatgan.files import write_json
+from advlatgan.runs import cli
 from conftest import ROOT
 
 
@@ -14,11 +16,11 @@ def refused(monkeypatch, tmp_path, capsys):
     "refused(*args) -> the one line that `advlatgan run` answers, called in this process, where starting anything is a failure."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: pytest.fail("it went on"))
+    monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
 
     def call(*args):
         status, (out, err) = (
-            runs.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
+            cli.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
             capsys.readouterr(),
         )
         assert (
@@ -176,15 +178,13 @@ def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
     experiments = runs.find_experiments(checkout)
     [run], [above] = (runs.plan(experiments, name) for name in ("walk", "onwalk"))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: {"walk": "it went on"})
-    assert runs.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "carry_out", lambda *a: {"walk": "it went on"})
+    assert cli.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
     assert (
-        runs.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
+        cli.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
     )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    runs.write_json(
-        folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[])
-    )
-    assert runs.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
-    assert runs.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
+    write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    assert cli.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
+    assert cli.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
