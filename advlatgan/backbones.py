@@ -12,12 +12,13 @@ from functools import partial
 from . import losses
 from .data import ImageData
 from .files import look_up
+from .methods import advlatgan
 from .methods.acgan import acgan
 from .methods.gan import gan
 from .training import Phase, TrainConfig
 
 # %% auto #0
-__all__ = ['BACKBONES', 'Backbone', 'backbone']
+__all__ = ['BACKBONES', 'Backbone', 'backbone', 'with_method']
 
 # %% ../nbs/59_backbones.ipynb #1955e6af
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +104,33 @@ BACKBONES: dict[str, Backbone] = {
 def backbone(name: str) -> Backbone:
     "The backbone of that name."
     return look_up("backbone", name, BACKBONES)
+
+# %% ../nbs/59_backbones.ipynb #49f6074a
+def with_method(
+    phases: list[Phase],  # of a backbone
+    method: str,  # "bare", "qua", "msgan", "div", or several: "qua+div"
+    n_adv: int = 1,  # -qua: mining steps
+    eps: float = 0.03,  # -qua: their size
+    stats: str = "eval",  # -qua and -div: batch norm while mining, see `mining.frozen`
+    d_sees: str = "ordinary",  # msgan and -div: latents of D's fakes
+    pair_weight: float = 1.0,  # of their term
+    pair_form: str = "inverse",
+    pair_sigma: float = 0.08,  # -div: its mining, as `advlatgan.div` has it
+    pair_n_adv: int = 3,
+    pair_eps: float = 0.004,
+    pair_offset: float = 0.0,
+    pair_reduction: str = "sample",
+) -> list[Phase]:
+    "The phases with what the method's name adds to them."
+    seeking = dict(weight=pair_weight, form=pair_form, d_sees=d_sees)
+    start = dict(sigma=pair_sigma, n_adv=pair_n_adv, eps=pair_eps)
+    ratio = dict(offset=pair_offset, reduction=pair_reduction, stats=stats)
+    known = {
+        "bare": lambda phases: phases,
+        "qua": partial(advlatgan.qua, n_adv=n_adv, eps=eps, stats=stats),
+        "msgan": partial(advlatgan.msgan, **seeking),
+        "div": partial(advlatgan.div, **seeking, **start, **ratio),
+    }
+    for name in method.split("+"):
+        phases = look_up("method", name, known)(phases)
+    return phases
