@@ -9,14 +9,15 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from advlatgan import runs
 from advlatgan.runs import cli
-from advlatgan.runs.presets import COMMAND, convert
-from conftest import ROOT
+from advlatgan.runs.presets import COMMAND, Run, convert
 
 
 def records(out):
@@ -98,7 +99,7 @@ def test_a_failed_run_says_which_and_why(advlatgan, checkout, how, reason):
         else advlatgan("run", "broken", "-p", f"how={how}", cwd=checkout)
     )
     assert done.returncode == 1
-    [line] = [l for l in done.stderr.splitlines() if l.startswith("failed:")]
+    [line] = [x for x in done.stderr.splitlines() if x.startswith("failed:")]
     assert f"broken/{how}-s0-" in line and reason in line and "notebook.ipynb" in line
     found = records(checkout / "data/runs")
     assert not any(r["experiment"] == "broken" for r in found.values())
@@ -236,24 +237,18 @@ def test_every_parameter_that_is_offered_is_taken(name):
                 assert [r[p.name] for r in found] == [value] * len(found), (preset, p.name)
 
 
-FOLDERS = """
-train_images/mnist-train-test-dcgan-bare-inverse-sample-ordinary-auto-auto-mnistcnn-s0-3ac522ae
-train_images/mnist-train-test-sngan-bare-inverse-sample-ordinary-auto-auto-mnistcnn-s0-cb21df12
-train_images/mnist-train-test-wgan-gp-bare-inverse-sample-ordinary-auto-auto-mnistcnn-s0-a3cc7f3f
-fig09_toy/grid-s0-7f24f901
-fig09_toy/grid-s1-ab7b47b0
-fig09_toy/grid-s2-c9443f71
-train_images/folder_cifar10_jpeg-train-test-cgan-msgan-inverse-sample-ordinary-auto-auto-effnetlite0-s0-3c463c14
-train_images/folder_cifar10_jpeg-train-test-cgan-div-inverse-sample-ordinary-auto-auto-effnetlite0-s0-3e9da49b
-table6_diversity/folder_cifar10_jpeg-train-test-effnetlite0-auto-s0-afbb31e3
-"""  # noqa: E501 — as they were named when runs were one module
-
-
 def test_run_folders_keep_their_names():
-    "Else finished records would not be found again."
-    calls = ("train_images", "digits"), ("fig09_toy", "cpu"), ("table6_diversity", "cpu")
-    found = [runs.with_needed(runs.plan(EXPERIMENTS, *call))[:3] for call in calls]
-    assert [r.folder for rs in found for r in rs] == FOLDERS.split()
+    "As they were when runs were one module; else finished records would not be found again."
+    found = [r.folder for r in runs.plan(EXPERIMENTS, "fig09_toy", "cpu")]
+    assert found[:2] == ["fig09_toy/grid-s0-7f24f901", "fig09_toy/grid-s1-ab7b47b0"]
+    params = dict(seed=3, kind="folder:a/b", steps=20, pause=0.5, marks=[1, 2], on=True)
+    walk = Run(replace(EXPERIMENTS["fig09_toy"], name="walk"), params)
+    above = Run(replace(EXPERIMENTS["fig09_toy"], name="onwalk"), dict(seed=3), {"walk": walk})
+    assert [walk.folder, above.folder] == ["walk/folder_a_b-s3-dcec46a2", "onwalk/s3-b8cb0ce4"]
+    for name, e in EXPERIMENTS.items():
+        for file in () if e.needs else (ROOT / "data/results").glob(f"{name}.*.json"):
+            records = json.loads(file.read_text())["records"]
+            assert [Run(e, r["params"]).folder for r in records] == [r["folder"] for r in records]
 
 
 def test_odd_places(advlatgan, checkout, tmp_path):
