@@ -13,6 +13,7 @@ from conftest import ROOT
 from safetensors import safe_open
 
 from advlatgan import checkpoints, importing, refiners, sample
+from advlatgan.augment import AugmentPipe
 from advlatgan.nets_stylegan2 import InW, StyleD, StyleG, hold_batch_std, load_official, pair
 from advlatgan.nets_stylegan2.official import OF_D, OF_G, SHARED, official_state, options
 
@@ -235,3 +236,17 @@ def test_bad_calls_are_one_clear_line():
         pair(16, width=1 / 32, D=dict(architecture="skipp"))
     with pytest.raises(ValueError, match="unknown noise 'constant'"):
         G(torch.randn(2, 8), torch.tensor([0, 1]), noise="constant")
+
+
+# Augmentations
+
+
+@needs_oracles
+@pytest.mark.parametrize("group", ["blit", "geom", "color", "filter", "bgc"])
+def test_augmentations_at_fixed_quantiles(group):
+    t, _ = oracle("augment")
+    pipe = AugmentPipe(group, p=1)
+    quantiles = [float(k.split("@")[1]) for k in t if k.startswith(f"{group}@")]
+    assert len(quantiles) == 4
+    found = {q: off(pipe(t["x"], quantile=q), t[f"{group}@{q}"]) for q in quantiles}
+    assert {q: e for q, e in found.items() if e > 1e-4} == {}
