@@ -43,12 +43,11 @@ class Dice:
         open_ = torch.rand(self.n, device=self.p.device) < (self.p if p is None else p)
         return torch.where(open_, value, neutral)
 
-# %% ../nbs/16_ada.ipynb #146c6a7f
+# %% ../nbs/16_ada.ipynb #1f54d4c5
 def matrix(rows: Sequence[Sequence], n: int, device) -> Tensor:  # (n, rows, columns)
     "A matrix for each image, from numbers and from tensors (n,)."
-    flat = [
-        torch.as_tensor(v, dtype=torch.float32, device=device).expand(n) for r in rows for v in r
-    ]
+    flat = [v for row in rows for v in row]
+    flat = [v if isinstance(v, Tensor) else torch.full((n,), float(v), device=device) for v in flat]
     return torch.stack(flat, 1).view(n, len(rows), len(rows[0]))
 
 
@@ -185,12 +184,12 @@ def warp(
     x = _Sample.apply(x, grid.to(x.dtype))[..., 1:-1, 1:-1]
     return along(along(x, f, 2, stride=(2, 1)), f, 3, stride=(1, 2))
 
-# %% ../nbs/16_ada.ipynb #da6634f4
+# %% ../nbs/16_ada.ipynb #8ee5ab16
 def color(dice: Dice, channels: int) -> Tensor:  # (n, 4, 4)
     "Brightness, contrast, luma flip, and where there are colours, hue and saturation."
     n, device = dice.n, dice.p.device
     one = torch.eye(4, device=device).expand(n, 4, 4)
-    v = torch.tensor([1.0, 1.0, 1.0, 0.0], device=device) / 3**0.5
+    v = matrix([[1, 1, 1, 0]], 1, device)[0, 0] / 3**0.5
     grey, each = v.outer(v), lambda t: t[:, None, None]
     b = dice.gate(0.2 * dice.normal(), 0)
     C = matrix([[1, 0, 0, b], [0, 1, 0, b], [0, 0, 1, b], [0, 0, 0, 1]], n, device)
@@ -237,10 +236,10 @@ def bands(levels: int = 4) -> Tensor:  # (levels, 43), from the lowest to the hi
         bank[i, start : start + 7] += high2
     return bank.float()
 
-# %% ../nbs/16_ada.ipynb #42a3f4bd
+# %% ../nbs/16_ada.ipynb #336fdc88
 def band_filters(dice: Dice, bank: Tensor) -> Tensor:  # (n, 43)
     "A filter for each image, its bands made weaker or stronger."
-    power = torch.tensor([10.0, 1.0, 1.0, 1.0], device=bank.device) / 13
+    power = matrix([[10, 1, 1, 1]], 1, bank.device)[0] / 13
     gains = torch.ones(dice.n, 4, device=bank.device)
     for i in range(4):
         t = torch.ones_like(gains)

@@ -12,10 +12,13 @@ import torch
 from conftest import ROOT
 from safetensors import safe_open
 
-from advlatgan import checkpoints, importing, refiners, sample
+from advlatgan import checkpoints, importing, nets, refiners, sample
 from advlatgan.augment import AugmentPipe
+from advlatgan.data import ImageData
+from advlatgan.methods import stylegan2
 from advlatgan.nets_stylegan2 import InW, StyleD, StyleG, hold_batch_std, load_official, pair
 from advlatgan.nets_stylegan2.official import OF_D, OF_G, SHARED, official_state, options
+from advlatgan.training import TrainConfig, train
 
 ORACLES = Path(os.environ.get("ADVLATGAN_ORACLES", ROOT.parent / "shared/oracles")) / "stylegan2ada"
 NAMES = ("base", "cifar", "grey_skip")
@@ -79,17 +82,17 @@ def test_every_tensor_of_the_oracles(name, fused):
 @needs_oracles
 @pytest.mark.parametrize("name", NAMES)
 def test_the_pickles_load_and_their_trap_does_not_spring(name):
-    nets = load_official(ORACLES / f"{name}.pkl")
+    found = load_official(ORACLES / f"{name}.pkl")
     G, D, t = networks(name)
-    assert nets.keys() == {"G", "D", "G_ema"}
-    for net, reference in ((nets["G"], G), (nets["G_ema"], G), (nets["D"], D)):
+    assert found.keys() == {"G", "D", "G_ema"}
+    for net, reference in ((found["G"], G), (found["G_ema"], G), (found["D"], D)):
         ours, theirs = net.state_dict(), reference.state_dict()
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(v, theirs[k]) for k, v in ours.items())
     with torch.no_grad():
-        x = nets["G_ema"](t["z"], t.get("y"))
+        x = found["G_ema"](t["z"], t.get("y"))
         assert off(x, t["x_const"]) < 1e-4
-        assert off(nets["D"](x, t.get("y")), t["d_const"]) < 1e-4
+        assert off(found["D"](x, t.get("y")), t["d_const"]) < 1e-4
 
 
 @needs_oracles
@@ -250,3 +253,71 @@ def test_augmentations_at_fixed_quantiles(group):
     assert len(quantiles) == 4
     found = {q: off(pipe(t["x"], quantile=q), t[f"{group}@{q}"]) for q in quantiles}
     assert {q: e for q, e in found.items() if e > 1e-4} == {}
+
+
+# Training
+
+
+def trained(folder, steps=8, stop=None, gamma=1.0):
+    "A narrow conditional pair for some steps; `stop`: the step after which the process fails."
+    torch.manual_seed(0)
+    spec = dict(arch="stylegan2", img_size=8, z_dim=4, width=1 / 64, num_classes=2)
+    networks = stylegan2.networks(*nets.build(**spec))
+    images = torch.randint(256, (40, 3, 8, 8), generator=torch.Generator().manual_seed(0))
+    images = ImageData("noise", images.to(torch.uint8), torch.arange(40) % 2, ["even", "odd"])
+    ada = stylegan2.Ada(p=0.3, every=2, ada_kimg=0.1)
+    lazy = dict(r1_every=3, path_every=2, half_life=20, gamma=gamma)
+    phases = stylegan2.phases(8, 4, ada=ada, **lazy)
+    config = TrainConfig(total_steps=steps, batch_size=4, z_dim=4, lr_decay=False)
+
+    def progress(step, total, losses):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    kept = dict(checkpoint=folder, checkpoint_every=2, log_every=1, progress=progress)
+    try:
+        history = train(networks, images, phases, config, precision="fp32", spec=spec, **kept)
+    except KeyboardInterrupt:
+        history = None
+    return history, networks, ada
+
+
+def flat(value, name=""):
+    "All numbers of a checkpoint's state, by name."
+    if isinstance(value, dict):
+        return {
+            k: v for key, inner in value.items() for k, v in flat(inner, f"{name}/{key}").items()
+        }
+    return {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value}
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7])
+def test_a_broken_training_goes_on_bit_for_bit(tmp_path, stop):
+    "Between two of R1's steps or of the path length's; p, the mean length and the average as well."
+    history, _, ada = trained(tmp_path / "calm")
+    assert trained(tmp_path / "broken", stop=stop)[0] is None
+    assert checkpoints.load(tmp_path / "broken").step < stop
+    again, _, resumed = trained(tmp_path / "broken")
+    assert again == history and torch.equal(resumed.pipe.p, ada.pipe.p) and ada.pipe.p != 0.3
+    calm, broken = (flat(checkpoints.load(tmp_path / k).state) for k in ("calm", "broken"))
+    assert calm.keys() == broken.keys() and {k for k in calm if calm[k] != broken[k]} == set()
+    assert any(k.endswith("ada.pipe.p") for k in calm) and "/path.loss/mean" in calm
+
+
+def test_lazy_phases_run_when_they_are_due(tmp_path):
+    history, networks, _ = trained(tmp_path)
+    new = lambda name: [i + 2 for i in range(7) if history[i][name] != history[i + 1][name]]
+    assert new("loss_R1") == [4, 7] and new("loss_path") == [3, 5, 7]
+    assert all(
+        not torch.equal(a, b)
+        for a, b in zip(*(list(networks[k].parameters()) for k in ("G", "G_ema")))
+    )
+    G, D = checkpoints.load(tmp_path).networks()
+    y = torch.arange(5) % 2
+    assert D(G(torch.randn(5, 4), y), y).shape == (5,)  # D holds its statistic: any number goes
+
+
+def test_a_resumed_training_keeps_its_settings(tmp_path):
+    trained(tmp_path, stop=3)
+    with pytest.raises(checkpoints.CheckpointError, match="gamma: 1.0 -> 2.0"):
+        trained(tmp_path, gamma=2.0)

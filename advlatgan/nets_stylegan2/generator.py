@@ -42,7 +42,7 @@ def one_hot(
         raise ValueError("this network has no classes: call it without y")
     return (y[:, None] == torch.arange(k, device=y.device)).float() if k else None
 
-# %% ../../nbs/14_stylegan2.ipynb #70f11619
+# %% ../../nbs/14_stylegan2.ipynb #dfcbb4ee
 class Mapping(nn.Module):
     "Latents and labels to w; of D: labels alone."
 
@@ -65,13 +65,18 @@ class Mapping(nn.Module):
             self.add_module(f"fc{i}", Dense(a, b, "lrelu", lr_multiplier))
         self.register_buffer("w_avg", torch.zeros(w_dim) if average else None)
 
-    def forward(self, z: Tensor | None, y: Tensor | None = None) -> Tensor:  # (B, w_dim)
+    def forward(
+        self,
+        z: Tensor | None,  # (B, z_dim)
+        y: Tensor | None = None,  # labels (B,)
+        track: bool = True,  # in training, move the mean of w
+    ) -> Tensor:  # (B, w_dim)
         code = one_hot(y, self.num_classes)
         parts = [] if z is None else [normalize(z)]
         x = torch.cat(parts if code is None else [*parts, normalize(self.embed(code))], 1)
         for i in range(self.layers):
             x = self.get_submodule(f"fc{i}")(x)
-        if self.training and self.w_avg is not None:
+        if track and self.training and self.w_avg is not None:
             self.w_avg.copy_(x.detach().float().mean(0).lerp(self.w_avg, self.decay))
         return x
 
