@@ -766,7 +766,7 @@ def progress_rows(
 def _counts(records, method):
     "Means over seeds, in two lines."
     rows = [row for r in records for row in r["rows"] if row["method"] == method]
-    modes, share = (sum(row[k] for row in rows) / len(rows) for k in ("modes", "hq3"))
+    modes, share = (sum(row[k] for row in rows) / len(rows) for k in ("modes", "hq"))
     return f"{method}\n{modes:.1f} modes, {100 * share:.0f} %"
 
 
