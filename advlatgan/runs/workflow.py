@@ -179,7 +179,14 @@ def _gpus():
 
     return torch.cuda.device_count()
 
-# %% ../../nbs/84_workflow.ipynb #d58c98f7
+# %% ../../nbs/84_workflow.ipynb #e5c75d9c
+def _remove_scratch(todo):
+    "The temporary folder of a killed command; nothing else, whatever the file says."
+    name = Path((todo or {}).get("scratch", "")).name
+    if name.startswith("advlatgan-"):
+        shutil.rmtree(Path(short_folder()) / name, ignore_errors=True)
+
+
 def run_workflow(
     snakefile: str,
     parent: str,  # the command that started it
@@ -190,7 +197,7 @@ def run_workflow(
     from snakemake.cli import main
 
     todo = read_json(Path(".plan.json"))
-    end_with(int(parent), lambda: shutil.rmtree(todo["scratch"], ignore_errors=True))
+    end_with(int(parent), lambda: _remove_scratch(todo))
     shared = "input-output persistence software-deployment sources storage-local-copies"
     options = f"""
         --cores {jobs} --keep-going --rerun-incomplete --rerun-triggers mtime --nolock
@@ -215,7 +222,7 @@ def carry_out(
     if not (held := lock(root / ".lock", seconds=5)):  # killed commands need a moment to end
         other = f"another 'advlatgan run' is writing to {root}"
         raise CallError(f"{other}: wait for it, or give another --out")
-    shutil.rmtree((read_json(root / ".plan.json") or {}).get("scratch", ""), ignore_errors=True)
+    _remove_scratch(read_json(root / ".plan.json"))
     for run in missing:
         if force and run in runs:
             shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
