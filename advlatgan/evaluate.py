@@ -19,6 +19,7 @@ from torch import Tensor
 
 from . import features, metrics
 from .data import ImageData, image_dataset
+from .files import write_whole
 
 # %% auto #0
 __all__ = ['MEASURES', 'Protocol', 'protocol', 'default_protocols', 'label', 'evaluate', 'generated_features', 'against',
@@ -510,7 +511,7 @@ def write_record(file: Path, record: dict) -> None:
             return {k: clean(x) for k, x in v.items()}
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
-    features.write_atomically(
+    write_whole(
         file,
         lambda part: part.write_text(json.dumps(clean(record), indent=1, allow_nan=False) + "\n"),
     )

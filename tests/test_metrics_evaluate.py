@@ -106,7 +106,7 @@ def test_a_second_call_gives_the_same_numbers_from_the_kept_statistics(digits):
         ),
         (["--protocols", "fvd16"], "unknown protocol 'fvd16'"),
         (["--extractor", "resnet"], "unknown extractor 'resnet'"),
-        (["--extractor", "inception", "--offline"], "inception-2015-12-05.pt is neither"),
+        (["--extractor", "inception", "--offline"], "inception-2015-12-05.pt is not in"),
         (["--data", "mnis"], "unknown image set 'mnis'"),
         (["--img-size", "0"], "img_size is 0"),
         (["--batch-size", "0"], "batch_size is 0"),
