@@ -30,7 +30,7 @@ from .files import read_json, write_json, write_whole
 
 # %% auto #0
 __all__ = ['BLOCK', 'PIECE', 'MOST', 'Checkpoint', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler',
-           'overview', 'check_writable', 'write_samples', 'refine_options', 'command']
+           'overview', 'check_writable', 'write_samples', 'option', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -94,32 +94,25 @@ class Sampler:
     def __call__(self, n: int) -> Tensor:
         return torch.cat([*self.batches(n)])
 
-# %% ../nbs/44_sample.ipynb #67c149e9
+
 def _batches(sampler, n, first):
     "Piece by piece: refined if asked, decoded, forgotten."
     labels, lost = sampler.labels(n), 0
     for i, z in enumerate(sampler.pieces(n)):
-        start = i * sampler.piece
-        if start < first:
+        rows, made = slice(i * sampler.piece, i * sampler.piece + len(z)), None
+        if rows.start < first:
             continue
-        y = None if labels is None else labels[start : start + len(z)]
-        if sampler.refine is None:
-            yield from sampler.decode(z, y)
-            continue
-        found = _refined(sampler, z, y, i)
-        lost += (~found.kept).sum().item()
-        x = found.z if found.x is None else found.x
-        yield from sampler.decode(x, y, found.x is not None)
+        y = None if labels is None else labels[rows]
+        if sampler.refine is not None:
+            options = {"batch_size": sampler.batch_size, "progress": False, **sampler.refine}
+            options["seed"] = (sampler.seed + i * 0x9E3779B97F4A7C15) % 2**63
+            found = refiners.refine(sampler.G, sampler.D, z, y=y, **options)
+            z, made = found.z, found.x
+            lost += (~found.kept).sum().item()
+        yield from sampler.decode(z if made is None else made, y, made is not None)
     if lost:
         what = f"{found.settings['method']} accepted nothing for {lost} of {n} latents"
         warnings.warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
-
-
-def _refined(sampler, z, y, i):
-    "The i-th piece, refined."
-    seed = (sampler.seed + i * 0x9E3779B97F4A7C15) % 2**63
-    options = {"seed": seed, "batch_size": sampler.batch_size, **sampler.refine}
-    return refiners.refine(sampler.G, sampler.D, z, y=y, progress=False, **options)
 
 # %% ../nbs/44_sample.ipynb #e4d1a842
 def load_sampler(
@@ -171,10 +164,14 @@ def _picture(x):
 # %% ../nbs/44_sample.ipynb #0d1a3064
 def _begin(folder: Path, note: dict) -> bool:
     "Make a folder of this call's own; False if all is there already."
+
+    def known(name):  # the same checkpoint may lie elsewhere
+        return {**(read_json(folder / name) or {}), "checkpoint": ""} == {**note, "checkpoint": ""}
+
     check_writable(folder, "--out")
-    if _known(folder / "sample.json", note):
+    if known("sample.json"):
         return False
-    if not _known(folder / "unfinished.json", note):
+    if not known("unfinished.json"):
         if any(folder.iterdir()):
             way_out = "name a new folder, or remove what is in it"
             raise ValueError(f"--out {folder} is not empty, and not of this very call: {way_out}")
@@ -182,12 +179,6 @@ def _begin(folder: Path, note: dict) -> bool:
     for part in folder.rglob(".*.png.*.part"):  # of a call that was killed
         part.unlink()
     return True
-
-
-def _known(file, note):
-    "Whether a note is there that says the same; the same checkpoint may lie elsewhere."
-    there = read_json(file) or {}
-    return {**there, "checkpoint": ""} == {**note, "checkpoint": ""}
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -257,17 +248,21 @@ def write_samples(
     write_json(folder / "sample.json", note)
     (folder / "unfinished.json").unlink()
 
-# %% ../nbs/44_sample.ipynb #d9f2ec64
-def _option(help, *names):
+# %% ../nbs/44_sample.ipynb #4fadff02
+def option(
+    help: str,  # one line
+    *names: str,  # "--refine"; none: the parameter's own
+):
+    "An option of a command."
     return typer.Option(*names, help=help)
 
 
 Checkpoint = Annotated[Path, typer.Argument(help="a file, or a folder of them: the newest whole")]
-Refine = Annotated[bool, _option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
-Method = Annotated[str | None, _option(f"of --refine: {', '.join(refiners.METHODS)}")]
-Steps = Annotated[int | None, _option("steps of --refine [default: the method's own]")]
-Size = Annotated[float | None, _option("their size [default: the method's own]")]
-Device = Annotated[str | None, _option("cpu, cuda, cuda:1, … [default: cuda if there is one]")]
+Refine = Annotated[bool, option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
+Method = Annotated[str | None, option(f"of --refine: {', '.join(refiners.METHODS)}")]
+Steps = Annotated[int | None, option("steps of --refine [default: the method's own]")]
+Size = Annotated[float | None, option("their size [default: the method's own]")]
+Device = Annotated[str | None, option("cpu, cuda, cuda:1, … [default: cuda if there is one]")]
 
 
 def refine_options(
@@ -286,14 +281,14 @@ def refine_options(
 # %% ../nbs/44_sample.ipynb #5afea4ad
 def command(
     checkpoint: Checkpoint,
-    out: Annotated[Path, _option("a new or empty folder, or that of this call, killed before")],
-    n: Annotated[int, _option(f"how many, 1 to {MOST:,}")] = 64,
-    seed: Annotated[int, _option("of the latents")] = 0,
+    out: Annotated[Path, option("a new or empty folder, or that of this call, killed before")],
+    n: Annotated[int, option(f"how many, 1 to {MOST:,}")] = 64,
+    seed: Annotated[int, option("of the latents")] = 0,
     refine: Refine = False,
     method: Method = None,
     n_adv: Steps = None,
     eps: Size = None,
-    batch_size: Annotated[int, _option("samples at a time")] = 128,
+    batch_size: Annotated[int, option("samples at a time")] = 128,
     device: Device = None,
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
@@ -305,19 +300,13 @@ def command(
         sampler.batches(n)  # refuses n
         sampler(1)  # whatever is wrong shows before anything is written
         bar = {"total": -(-n // batch_size), "unit": "batch", "leave": False, "disable": None}
-        failed = _carried_out(sampler, origin, n, out, lambda it: tqdm(it, "sample", **bar))
-    for line in dict.fromkeys(f"warning: {w.message}" for w in said):
-        print(f"advlatgan sample: {line}", file=sys.stderr)
-    if failed:
-        print(f"advlatgan sample: {failed}; the same call takes up the rest", file=sys.stderr)
+        try:
+            write_samples(sampler, origin, n, out, lambda it: tqdm(it, "sample", **bar))
+        except OSError as e:  # a full disk, say
+            warnings.warn(f"{e}: the same call takes up the rest")
+    for w in dict.fromkeys(str(w.message) for w in said):
+        print(f"advlatgan sample: warning: {w}", file=sys.stderr)
+    if not (out / "sample.json").exists():
         return 1
     print(f"{n:,} samples of step {origin['step']:,} in {out}")
     return 0
-
-
-def _carried_out(*args):
-    "What kept the samples from being written: a full disk, say."
-    try:
-        write_samples(*args)
-    except OSError as e:
-        return e

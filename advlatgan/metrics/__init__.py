@@ -37,10 +37,10 @@ _all_ += [expected_coverage, frechet_distance, gaussian, inception_score, kernel
 _all_ += [manifold_metrics, mode_metrics, neighbours, precision_recall, toy_expected, toy_metrics]
 
 # %% auto #0
-__all__ = ['Reference', 'reference', 'all_metrics', 'per_class', 'nearest_labels', 'class_table', 'dropping_classes', 'Bins',
-           'Estimate', 'Gaussian', 'Neighbours', 'SampleSizeWarning', 'bins', 'ndb', 'density_coverage',
-           'expected_coverage', 'frechet_distance', 'gaussian', 'inception_score', 'kernel_distance',
-           'manifold_metrics', 'mode_metrics', 'neighbours', 'precision_recall', 'toy_expected', 'toy_metrics']
+__all__ = ['Reference', 'reference', 'per_class', 'nearest_labels', 'class_table', 'dropping_classes', 'Bins', 'Estimate',
+           'Gaussian', 'Neighbours', 'SampleSizeWarning', 'bins', 'ndb', 'density_coverage', 'expected_coverage',
+           'frechet_distance', 'gaussian', 'inception_score', 'kernel_distance', 'manifold_metrics', 'mode_metrics',
+           'neighbours', 'precision_recall', 'toy_expected', 'toy_metrics']
 
 # %% ../../nbs/24_metrics.ipynb #7f915adb
 @dataclass(eq=False)
@@ -55,33 +55,12 @@ class Reference:
 
 def reference(
     x: Tensor,  # features, (N, F)
-    ks: Sequence[int] = (3, 5, 10),  # neighbours, every k asked for later
+    ks: Sequence[int] = (3, 5, 10),  # neighbours, every k asked for later; () for none
     y: Tensor | None = None,  # labels, (N,)
 ) -> Reference:
     "What comparisons with `x` need, worked out once."
-    return Reference(x, gaussian(x, what="real"), neighbours(x, ks, "real"), y)
-
-# %% ../../nbs/24_metrics.ipynb #d9a9778d
-def all_metrics(
-    real: Tensor | Reference,  # features, (N, F)
-    fake: Tensor,  # features, (M, F)
-    probs: Tensor | None = None,  # the fakes' class probabilities (M, C), for the Inception Score
-    k_pr: int = 3,  # precision, recall
-    k_dc: Sequence[int] = (5, 10),  # density, coverage
-    splits: int = 10,  # Inception Score
-    subsets: int = 100,  # kernel distance
-    subset_size: int = 1000,  # kernel distance
-    seed: int = 0,  # kernel distance's subsets, Inception Score's splits
-) -> dict[str, float]:  # fd, kd, kd_std, precision, recall, density_k…, coverage_k…, is, is_std
-    "All feature measures of one generator."
-    if not isinstance(real, Reference):
-        real = reference(real, (k_pr, *k_dc))
-    kd = kernel_distance(real.x, fake, subsets, subset_size, seed)
-    found = {"fd": frechet_distance(real.gaussian, fake), "kd": kd.value, "kd_std": kd.std}
-    found |= manifold_metrics(real.neighbours or real.x, fake, k_pr, k_dc)
-    if probs is not None:
-        found["is"], found["is_std"] = inception_score(probs, splits, seed)
-    return found
+    near = neighbours(x, ks, "real") if ks else None
+    return Reference(x, gaussian(x, what="real"), near, y)
 
 # %% ../../nbs/24_metrics.ipynb #f089f85a
 def per_class(
