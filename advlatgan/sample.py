@@ -29,8 +29,8 @@ from .device import channels_last, find_device
 from .files import read_json, write_json, write_whole
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'Checkpoint', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler',
-           'overview', 'check_writable', 'write_samples', 'option', 'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler', 'overview',
+           'check_writable', 'write_samples', 'option', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -257,7 +257,7 @@ def option(
     return typer.Option(*names, help=help)
 
 
-Checkpoint = Annotated[Path, typer.Argument(help="a file, or a folder of them: the newest whole")]
+_Checkpoint = Annotated[Path, typer.Argument(help="a file, or a folder of them: the newest whole")]
 Refine = Annotated[bool, option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
 Method = Annotated[str | None, option(f"of --refine: {', '.join(refiners.METHODS)}")]
 Steps = Annotated[int | None, option("steps of --refine [default: the method's own]")]
@@ -280,7 +280,7 @@ def refine_options(
 
 # %% ../nbs/44_sample.ipynb #5afea4ad
 def command(
-    checkpoint: Checkpoint,
+    checkpoint: _Checkpoint,
     out: Annotated[Path, option("a new or empty folder, or that of this call, killed before")],
     n: Annotated[int, option(f"how many, 1 to {MOST:,}")] = 64,
     seed: Annotated[int, option("of the latents")] = 0,
