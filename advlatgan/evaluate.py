@@ -346,18 +346,18 @@ def data_name(
 option, RANGES = sample.option, {"0,1": (0, 1), "-1,1": (-1, 1)}
 _Images = Annotated[Path, typer.Argument(help="pictures: a folder, .tar or array; or a checkpoint")]
 _Real = Annotated[str, option("the real set: a name of data.image_dataset, or a path")]
-_Count = Annotated[int | None, option("images that a checkpoint makes [default: 10000]")]
+_Count = Annotated[int | None, option("images that a checkpoint makes (default: 10000)")]
 _Net = Annotated[str, option(f"{', '.join(features.EXTRACTORS)}; only inception gives FID")]
 _Names = Annotated[
-    list[str] | None, option("fid50k_test,density10k_k5,… [default: all that the sizes allow]")
+    list[str] | None, option("fid50k_test,density10k_k5,… (default: all that the sizes allow)")
 ]
-_Split = Annotated[str | None, option("where a protocol names none [default: test, or the first]")]
+_Split = Annotated[str | None, option("where a protocol names none (default: test, or the first)")]
 _Within = Annotated[bool, option("within each class too: one folder per class", "--per-class")]
-_Range = Annotated[str | None, option("black, white of float images [default: -1,1]", "--range")]
+_Range = Annotated[str | None, option("black, white of float images (default: -1,1)", "--range")]
 _Pixels = Annotated[int | None, option("resize pictures to so many pixels square")]
-_Root = Annotated[Path | None, option("data root [default: $ADVLATGAN_DATA, else data]")]
-_Record = Annotated[Path | None, option("JSON file [default: IMAGES.evaluation.json, beside them]")]
-_Batch = Annotated[int | None, option("images at once [default: 64; in the extractor on a CPU 8]")]
+_Root = Annotated[Path | None, option("data root (default: $ADVLATGAN_DATA, else data)")]
+_Record = Annotated[Path | None, option("JSON file (default: IMAGES.evaluation.json, beside them)")]
+_Batch = Annotated[int | None, option("images at once (default: 64; in the extractor on a CPU 8)")]
 _Bf16 = Annotated[bool, option("run the extractor in bfloat16: another number", "--bf16")]
 _Seed = Annotated[int, option("of latents, subsets and splits")]
 _Offline = Annotated[bool, option("never download the extractor's weights", "--offline")]

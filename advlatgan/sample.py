@@ -260,9 +260,9 @@ def option(
 _Checkpoint = Annotated[Path, typer.Argument(help="a file, or a folder of them: the newest whole")]
 Refine = Annotated[bool, option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
 Method = Annotated[str | None, option(f"of --refine: {', '.join(refiners.METHODS)}")]
-Steps = Annotated[int | None, option("steps of --refine [default: the method's own]")]
-Size = Annotated[float | None, option("their size [default: the method's own]")]
-Device = Annotated[str | None, option("cpu, cuda, cuda:1, … [default: cuda if there is one]")]
+Steps = Annotated[int | None, option("steps of --refine (default: the method's own)")]
+Size = Annotated[float | None, option("their size (default: the method's own)")]
+Device = Annotated[str | None, option("cpu, cuda, cuda:1, … (default: cuda if there is one)")]
 
 
 def refine_options(
