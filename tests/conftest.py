@@ -41,6 +41,55 @@ def advlatgan():
     return call
 
 
+def main(argv):
+    "The commands `sample` and `evaluate`, as the command line calls them; the exit status."
+    import importlib
+
+    import typer
+
+    name, *rest = map(str, argv)
+    app = typer.Typer(add_completion=False)
+    app.command()(importlib.import_module(f"advlatgan.{name}").command)
+    try:
+        return app(rest, standalone_mode=False)
+    except (ValueError, typer.exceptions.TyperException) as error:
+        text = str(error) if isinstance(error, ValueError) else error.format_message()
+        print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
+        return 2
+
+
+@pytest.fixture
+def command(capsys):
+    "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
+
+    def call(*args):
+        capsys.readouterr()
+        status = main(args)
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def process():
+    "The same in a process of its own, to be killed: process(*args) -> Popen."
+
+    def start(*args):
+        code = "import sys; from conftest import main; sys.exit(main(sys.argv[1:]))"
+        paths = [os.environ.get("PYTHONPATH", ""), str(ROOT / "tests"), str(ROOT)]
+        return subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, args)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
 def _notebook(*cells):
     cells = [
         dict(

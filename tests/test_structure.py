@@ -12,7 +12,7 @@ from conftest import ROOT
 FLOORS = [  # each may import from its own floor and from those before it
     {"files"},
     {"device", "data", "bench"},
-    {"nets", "nets_stylegan2", "nets_ivgan", "losses", "metrics"},
+    {"nets", "nets_stylegan2", "nets_ivgan", "losses", "metrics", "protocols"},
     {"mining", "augment"},
     {"checkpoints", "draw", "watch"},
     {"training"},
