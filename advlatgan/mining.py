@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 # %% auto #0
-__all__ = ['FORMS', 'frozen', 'Objective', 'quality_objective', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'pair_ratio', 'pair_objective', 'hard_pairs']
+__all__ = ['FORMS', 'frozen', 'Objective', 'quality_objective', 'gradient', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'pair_ratio', 'pair_objective', 'hard_pairs']
 
 # %% ../nbs/30_mining.ipynb #0aeae3ab
 @contextmanager
@@ -86,7 +86,7 @@ def quality_objective(
     )
 
 # %% ../nbs/30_mining.ipynb #726c855d
-def _grad(objective, z):
+def gradient(objective, z):
     "Gradient of the summed objective with respect to z, whatever the grad mode outside."
     with torch.enable_grad():
         z = z.detach().requires_grad_()
@@ -124,7 +124,7 @@ def _mine(objective, z, n_adv, eps, radius, direction, start=None, on_step=None)
 
         z_adv = z0 if start is None else inside(start(z0))
         for i in range(n_adv):
-            z_adv = inside(z_adv - eps * direction(_grad(objective, z_adv)))
+            z_adv = inside(z_adv - eps * direction(gradient(objective, z_adv)))
             if on_step is not None:
                 on_step(i + 1, z_adv)
     return z_adv
