@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from .mining import frozen
+from .mining import as_logits, frozen
 
 # %% auto #0
-__all__ = ['log_odds', 'logits_of', 'at_rest', 'check_labels', 'sample_logits', 'doubt', 'in_unit']
+__all__ = ['log_odds', 'logits_of', 'at_rest', 'check_labels', 'device_of', 'sample_logits', 'doubt', 'in_unit']
 
 # %% ../nbs/58_logits.ipynb #69d2a968
 def log_odds(p: Tensor) -> Tensor:  # as p, finite
@@ -34,11 +34,9 @@ def logits_of(
     d_output: str | None = None,  # "probability": of being real, in [0, 1]; else logits
 ) -> Tensor:  # logits, (n,)
     "A discriminator's answer as one logit a sample: (n,), (n, 1), (n, 1, 1, 1), () for n = 1."
-    shape = tuple(d.shape) if isinstance(d, Tensor) else None
-    if shape is None or d.numel() != n or (shape and shape[0] != n):
-        got = f"a {type(d).__name__}" if shape is None else f"shape {shape}"
-        raise ValueError(f"D returned {got} for {n} samples: expected logits ({n},), one each")
-    d = d.reshape(n)
+    if not isinstance(d, Tensor):
+        raise ValueError(f"D returned a {type(d).__name__} for {n} samples: expected logits ({n},)")
+    d = as_logits(d, n)
     return log_odds(d) if d_output == "probability" else d
 
 # %% ../nbs/58_logits.ipynb #58363fe9
@@ -68,7 +66,13 @@ def check_labels(
     if k and len(y) and not 0 <= y.min() <= y.max() < k:
         raise ValueError(f"y has labels from {y.min()} to {y.max()}: the classes are 0 to {k - 1}")
 
-# %% ../nbs/58_logits.ipynb #d57735b4
+# %% ../nbs/58_logits.ipynb #be550069
+def device_of(*nets) -> torch.device | None:
+    "Where networks lie; None if none of them is a module with parameters."
+    modules = (net for net in nets if isinstance(net, nn.Module))
+    return next((p.device for net in modules for p in net.parameters()), None)
+
+
 def sample_logits(
     D: Callable,  # samples (and labels) to logits
     x: Tensor,  # samples, (n, …), wherever they lie
@@ -80,8 +84,7 @@ def sample_logits(
     if y is not None and len(y) != len(x):
         raise ValueError(f"there are {len(x)} samples and {len(y)} labels: expected one each")
     check_labels(y, D)
-    own = D.parameters() if isinstance(D, nn.Module) else ()
-    device = next((p.device for p in own), x.device)
+    device = device_of(D) or x.device
     parts = zip(x.split(batch_size), *([] if y is None else [y.split(batch_size)]), strict=True)
     with torch.inference_mode(False), torch.no_grad(), at_rest(D):
         d = [logits_of(D(*(t.to(device) for t in p)), len(p[0]), d_output).cpu() for p in parts]

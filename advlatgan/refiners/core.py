@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from tqdm import tqdm
 
 from ..device import autocast, resolve_precision
 from ..files import look_up
-from ..logits import at_rest, check_labels, doubt, in_unit, logits_of
+from ..logits import at_rest, check_labels, device_of, doubt, in_unit, logits_of
 from ..mining import gradient
 
 # %% auto #0
@@ -112,7 +113,7 @@ class Judge:
         self.nan = self.nan + said.isnan().sum()
         self.unit = self.unit and in_unit(said)
         if self.d_output == "probability":
-            self.flat += int(((said == 0) | (said == 1)).sum())
+            self.flat += ((said == 0) | (said == 1)).sum().item()
 
     def speak(self) -> None:
         "What the user should know of the values seen so far."
@@ -229,34 +230,29 @@ class Problem:
 class Rule(NamedTuple):
     "What an option must be."
 
-    holds: Callable
     words: str
+    holds: Callable
 
 
 def whole(least: int) -> Rule:
     fits = lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least
-    return Rule(fits, f"a whole number, {least} or more")
+    return Rule(f"a whole number, {least} or more", fits)
 
 
-def number(words: str, low=0.0, high=math.inf, open_low=False) -> Rule:
-    def fits(v):
-        if isinstance(v, bool) or not isinstance(v, (int, float)) or not math.isfinite(v):
-            return False
-        return (low < v if open_low else low <= v) and v <= high
-
-    return Rule(fits, words)
+def number(words: str, fits: Callable) -> Rule:
+    of = lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)
+    return Rule(words, lambda v: of(v) and fits(v))
 
 
 def optional(rule: Rule) -> Rule:
-    return Rule(lambda v: v is None or rule.holds(v), f"{rule.words}, or None")
+    return Rule(f"{rule.words}, or None", lambda v: v is None or rule.holds(v))
 
 
-POSITIVE, NOT_NEGATIVE = number("a number above 0", open_low=True), number("0 or more")
-YES_OR_NO = Rule(lambda v: isinstance(v, bool), "True or False")
-LABELS = Rule(lambda v: isinstance(v, Tensor) and v.ndim == 1, "labels (R,)")
-LOGITS = Rule(
-    lambda v: LABELS.holds(v) and len(v) > 0 and bool(v.isfinite().all()), "finite logits (R,)"
-)
+POSITIVE = number("a number above 0", lambda v: v > 0)
+NOT_NEGATIVE = number("0 or more", lambda v: v >= 0)
+YES_OR_NO = Rule("True or False", lambda v: isinstance(v, bool))
+LABELS = Rule("labels (R,)", lambda v: isinstance(v, Tensor) and v.ndim == 1)
+LOGITS = Rule("finite logits (R,)", lambda v: LABELS.holds(v) and len(v) and v.isfinite().all())
 
 # %% ../../nbs/60_refiners.ipynb #a713996d
 def check(
@@ -268,14 +264,7 @@ def check(
     if not hasattr(rule, "holds"):
         look_up(name, value, dict.fromkeys(rule))
     elif not rule.holds(value):
-        raise ValueError(f"{name} is {_described(value)}: expected {rule.words}")
-
-
-def _described(value):
-    if isinstance(value, Tensor):
-        bad = value.is_floating_point() and not value.isfinite().all()
-        return f"of shape {tuple(value.shape)}" + ", not all finite" * bad
-    return repr(value) if isinstance(value, (int, float, str)) else f"a {type(value).__name__}"
+        raise ValueError(f"{name} is {reprlib.repr(value)}: expected {rule.words}")
 
 # %% ../../nbs/60_refiners.ipynb #cb0f38d1
 @dataclass(frozen=True)
@@ -361,11 +350,14 @@ def _probe(judge, z, y):
     if not d.isfinite().all():
         raise ValueError(f"D returned {d.tolist()} for the first samples: expected finite logits")
 
-# %% ../../nbs/60_refiners.ipynb #bd9de44c
+# %% ../../nbs/60_refiners.ipynb #f0a3a20c
 @contextmanager
-def _naming_batch_size(batch_size):
+def _in_words(method, batch_size):
+    "Errors from deep inside, as what the user can do."
     try:
         yield
+    except FloatingPointError as e:
+        raise ValueError(f"{method}: {e}, or steps are too large") from e
     except RuntimeError as e:
         if isinstance(e, torch.OutOfMemoryError) or "allocate memory" in str(e):
             line = f"out of memory with batch_size = {batch_size}: lower batch_size"
@@ -416,13 +408,13 @@ def refine(
     check_labels(y, G, D)
     steps = _steps_kept(trajectory, asked["n_adv"])
     nets = [net for net in (G, D) if isinstance(net, nn.Module)]
-    device = next((p.device for net in nets for p in net.parameters()), z.device)
+    device = device_of(*nets) or z.device
     judge = Judge(G, D, resolve_precision(precision, device, *nets), d_output)
     with torch.inference_mode(False), torch.no_grad(), at_rest(G, D):
         _probe(judge, z[:2].clone().to(device), None if y is None else y[:2].to(device))
         problem = Problem(judge, z, y, seed, batch_size, asked["prior"], device)
         telling = _telling(progress, len(z) * asked["n_adv"], method)
-        with telling as tell, _naming_batch_size(batch_size):
+        with telling as tell, _in_words(method, batch_size):
             return _carry_out(problem, asked, steps, tell)
 
 

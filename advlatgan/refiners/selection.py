@@ -47,7 +47,7 @@ def mutated(
     "evolgan",
     step=1,
     extra=lambda o: 1,
-    rate=optional(number("a probability above 0", 0, 1, open_low=True)),
+    rate=optional(number("a probability above 0", lambda v: 0 < v <= 1)),
 )
 def evolgan(
     problem: Problem,
@@ -100,7 +100,7 @@ def _drs_log_odds(d: Tensor, M: Tensor, tiny: float = 1e-8) -> Tensor:
     step=1,
     density=True,
     n_adv=whole(1),
-    percentile=optional(number("0 to 100", 0, 100)),
+    percentile=optional(number("0 to 100", lambda v: 0 <= v <= 100)),
     burn_in=whole(1),
 )
 def drs(
@@ -138,7 +138,7 @@ def log_scale(
     step=1,
     density=True,
     n_adv=whole(1),
-    budget=number("1 or more proposals per sample", 1),
+    budget=number("1 or more proposals per sample", lambda v: v >= 1),
     burn_in=whole(1),
 )
 def obrs(

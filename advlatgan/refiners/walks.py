@@ -58,14 +58,10 @@ def advlatgan_z(
         def anywhere(z):
             return batch.inside(z + far * (2 * batch.noise.uniform(each=True) - 1))
 
-        def objective(z):
-            return FORMS[form](batch.d(z))
-
-        def on_step(i, z):
-            batch.step(i, batch.inside(z))
-
         own = {"mifgsm": {"decay": decay}, "pgd": {"start": anywhere}}.get(attack, {})
-        return Found(ATTACKS[attack](objective, batch.z, n_adv, eps, radius, on_step, **own))
+        of, on_step = FORMS[form], lambda i, z: batch.step(i, batch.inside(z))
+        mine = ATTACKS[attack]
+        return Found(mine(lambda z: of(batch.d(z)), batch.z, n_adv, eps, radius, on_step, **own))
 
     return run
 
@@ -182,45 +178,34 @@ def ddls(
         def energy(z):
             return (inner(z, z) / 2 if normal else 0) - beta * batch.d(z)
 
-        def jumped(z, g):
-            return z - eps * g + (2 * eps) ** 0.5 * noise_scale * batch.noise.normal()
-
-        walk = _adjusted if mala else _plain
         z = batch.z
-        for i, z in enumerate(walk(energy, jumped, batch, n_adv, eps)):
+        E, g = slope(energy, z) if mala and n_adv else (None, None)
+        for i in range(n_adv):
+            g = g if mala else slope(energy, z)[1]
+            new = z - eps * g + (2 * eps) ** 0.5 * noise_scale * batch.noise.normal()
+            if mala:
+                z, E, g = _accepted(batch, energy, eps, (z, E, g), new)
+            else:
+                z = new if normal else 1 - ((new + 1).remainder(4) - 2).abs()  # walls reflect
             batch.step(i + 1, z)
         return Found(z)
 
     return run
 
 
-def _plain(energy, jumped, batch, n_adv, eps):
-    "Unadjusted Langevin; a uniform prior's walls reflect."
-    z = batch.z
-    for _ in range(n_adv):
-        z = jumped(z, slope(energy, z)[1])
-        z = z if batch.prior == "normal" else 1 - ((z + 1).remainder(4) - 2).abs()
-        yield z
-
-
-def _adjusted(energy, jumped, batch, n_adv, eps):
-    "MALA: what would leave a uniform prior's support stays."
+def _accepted(batch, energy, eps, old, new):
+    "MALA's choice; what would leave a uniform prior's support stays."
 
     def log_q(to, at, g):
         return -inner(*[to - at + eps * g] * 2) / (4 * eps)
 
-    z = batch.z
-    E, g = slope(energy, z) if n_adv else (None, None)
-    for _ in range(n_adv):
-        new = jumped(z, g)
-        E_new, g_new = slope(energy, new)
-        log_a = E - E_new + log_q(z, new, g_new) - log_q(new, z, g)
-        accept = batch.noise.uniform().log() < log_a
-        if batch.prior == "uniform":
-            accept &= (new.abs() <= 1).flatten(1).all(1)
-        z, g = (torch.where(each(accept, z), a, b) for a, b in ((new, z), (g_new, g)))
-        E = torch.where(accept, E_new, E)
-        yield z
+    (z, E, g), (E_new, g_new) = old, slope(energy, new)
+    log_a = E - E_new + log_q(z, new, g_new) - log_q(new, z, g)
+    accept = batch.noise.uniform().log() < log_a
+    if batch.prior == "uniform":
+        accept &= (new.abs() <= 1).flatten(1).all(1)
+    z, g = (torch.where(each(accept, z), a, b) for a, b in ((new, z), (g_new, g)))
+    return z, torch.where(accept, E_new, E), g
 
 # %% ../../nbs/61_walks.ipynb #56d6f906
 DIVERGENCES = {"kl": "logit", "logd": "nonsat", "js": "minimax"}  # the form of Eq. 5 it descends
