@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from advlatgan.runs.cli import main
 from advlatgan.runs.presets import COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,30 +42,13 @@ def advlatgan():
     return call
 
 
-def main(argv):
-    "The commands `sample` and `evaluate`, as the command line calls them; the exit status."
-    import importlib
-
-    import typer
-
-    name, *rest = map(str, argv)
-    app = typer.Typer(add_completion=False)
-    app.command()(importlib.import_module(f"advlatgan.{name}").command)
-    try:
-        return app(rest, standalone_mode=False)
-    except (ValueError, typer.exceptions.TyperException) as error:
-        text = str(error) if isinstance(error, ValueError) else error.format_message()
-        print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
-        return 2
-
-
 @pytest.fixture
 def command(capsys):
     "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
 
     def call(*args):
         capsys.readouterr()
-        status = main(args)
+        status = main([*map(str, args)])
         said = capsys.readouterr()
         return status, said.out, said.err
 
@@ -76,11 +60,8 @@ def process():
     "The same in a process of its own, to be killed: process(*args) -> Popen."
 
     def start(*args):
-        code = "import sys; from conftest import main; sys.exit(main(sys.argv[1:]))"
-        paths = [os.environ.get("PYTHONPATH", ""), str(ROOT / "tests"), str(ROOT)]
         return subprocess.Popen(
-            [sys.executable, "-c", code, *map(str, args)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+            [*COMMAND, *map(str, args)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

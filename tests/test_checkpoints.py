@@ -14,7 +14,7 @@ TOTAL = 120
 
 
 def job(case, folder, pause=0.0, lr=1e-3, every=7):
-    "A small run with everything that has a state; prints each step. Called in this process and in others."
+    "A small run with everything that has a state; prints each step. For other processes, too."
     import torch
 
     from advlatgan import data, nets, training
@@ -117,7 +117,7 @@ def test_killed_and_resumed_is_bit_identical(case, tmp_path):
 
 
 def test_damaged_files_and_changed_settings(tmp_path, capsys):
-    "The file before a truncated one is used, and ends at the same; another learning rate is refused and touches nothing."
+    "The file before a truncated one is used; another learning rate is refused, touching nothing."
     folder, newest = tmp_path / "run", tmp_path / f"run/step-{TOTAL:08d}.safetensors"
     job("toy", folder, every=50)
     whole = newest.read_bytes()
@@ -139,5 +139,11 @@ def test_damaged_files_and_changed_settings(tmp_path, capsys):
 
 
 def test_other_commands_do_not_import_torch():
-    code = "import sys; from advlatgan.runs.cli import main; main(['list']); main(['report', 'nothing']); main(['fly']); sys.exit('torch' in sys.modules)"
+    code = """
+import sys
+from advlatgan.runs.cli import main
+for call in (["list"], ["report", "nothing"], ["fly"]):
+    main(call)
+sys.exit("torch" in sys.modules)
+"""
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
