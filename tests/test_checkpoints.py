@@ -139,5 +139,5 @@ def test_damaged_files_and_changed_settings(tmp_path, capsys):
 
 
 def test_other_commands_do_not_import_torch():
-    code = "import sys; from advlatgan.runs import main; main(['list']); main(['report', 'nothing']); main(['fly']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from advlatgan.runs.cli import main; main(['list']); main(['report', 'nothing']); main(['fly']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
