@@ -426,18 +426,11 @@ def _fake(images, n, seed, refine, device, batch_size, root, img_size):
 
 def _deliver(record, place):
     "Show the numbers, then write them."
-    _say(summary(record))
+    print(summary(record))
     try:
         write_record(place, record)
     except OSError as e:
-        _say(f"advlatgan evaluate: the record cannot be written: {e}", sys.stderr)
+        print(f"advlatgan evaluate: the record cannot be written: {e}", file=sys.stderr)
         return 1
-    _say(f"recorded in {place}")
+    print(f"recorded in {place}")
     return 0
-
-
-def _say(text, file=None):
-    "Print, whatever letters the terminal has."
-    file = file or sys.stdout
-    known = file.encoding or "utf-8"
-    print(text.encode(known, "replace").decode(known), file=file)

@@ -46,6 +46,8 @@ def advlatgan():
 def command(capsys):
     "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
 
+    from advlatgan.runs.cli import main
+
     def call(*args):
         capsys.readouterr()
         status = main([*map(str, args)])
@@ -60,13 +62,8 @@ def process():
     "The same in a process of its own, to be killed: process(*args) -> Popen."
 
     def start(*args):
-        return subprocess.Popen(
-            [*COMMAND, *map(str, args)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen([*COMMAND, *map(str, args)], text=True, **pipes)
 
     return start
 
