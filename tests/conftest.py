@@ -46,7 +46,6 @@ def advlatgan():
 def command(capsys):
     "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
 
-    from advlatgan.runs.cli import main
 
     def call(*args):
         capsys.readouterr()
