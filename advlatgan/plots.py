@@ -11,12 +11,10 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from .runs import aggregate, mean_std
+from .runs.tables import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'Figure', 'style', 'points', 'toy_panels', 'classes_kept',
-           'image_grid', 'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios',
-           'pair_rows', 'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows']
+__all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'Figure', 'style', 'points', 'toy_panels', 'classes_kept', 'image_grid', 'before_and_after', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'pair_rows', 'classes_by_method', 'quality_and_diversity', 'latent_valleys', 'progress_rows', 'league_panels']
 
 # %% ../nbs/70_plots.ipynb #dcb4dbab
 class Figure(matplotlib.figure.Figure):
@@ -762,4 +760,26 @@ def progress_rows(
         for ax, n in zip(sub.axes, a["steps"]):
             ax.set_title("as drawn" if n == 0 else f"{n} steps", fontsize=8)
     fig.supylabel("latents; under each picture D's logit", fontsize=8)
+    return fig
+
+# %% ../nbs/72_league_plots.ipynb #dcbf4777
+def _counts(records, method):
+    "Means over seeds, in two lines."
+    rows = [row for r in records for row in r["rows"] if row["method"] == method]
+    modes, share = (sum(row[k] for row in rows) / len(rows) for k in ("modes", "hq"))
+    return f"{method}\n{modes:.1f} modes, {100 * share:.0f} %"
+
+
+def league_panels(records: list[dict]) -> Figure:
+    "Points of every method on each toy set: a row of panels for each."
+    names = list(dict.fromkeys(r["params"]["dataset"] for r in records))
+    sets = [[r for r in records if r["params"]["dataset"] == name] for name in names]
+    methods = [row["method"] for row in records[0]["rows"]]
+    fig = Figure((1.15 * len(methods), 1.55 * len(sets)), layout="constrained")
+    rows = fig.subplots(len(sets), len(methods), squeeze=False)
+    for axes, found in zip(rows, sets):
+        x = found[0]["arrays"]
+        for ax, method in zip(axes, methods):
+            points(ax, x[method], x["data"], _counts(found, method), style(method)["color"])
+            ax.title.set_fontsize(6.5)
     return fig

@@ -1,22 +1,24 @@
-"""What is refused before anything starts: status 2, one line that names the thing, and no kernel, no folder."""
+"""What is refused before anything starts: status 2, one line, no kernel, no folder."""
 
 import pytest
 from conftest import ROOT
 from PIL import Image
 
 from advlatgan import checks, features, runs
+from advlatgan.files import write_json
+from advlatgan.runs import cli
 
 
 @pytest.fixture
 def refused(monkeypatch, tmp_path, capsys):
-    "refused(*args) -> the one line that `advlatgan run` answers, called in this process, where starting anything is a failure."
+    "refused(*args) -> the line that `advlatgan run` answers; starting anything is a failure."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: pytest.fail("it went on"))
+    monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
 
     def call(*args):
         status, (out, err) = (
-            runs.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
+            cli.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
             capsys.readouterr(),
         )
         assert (
@@ -72,22 +74,22 @@ WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer say
     "dataset=minst": "unknown image set 'minst': did you mean 'mnist'?",
     "dataset=mnist": "mnist is not there: looked for",
     "dataset=folder:torn": "folder:torn: cannot read class 1/1.png: no picture",
-    "dataset=folder:sizes": "pictures of different sizes: class 0/0.png (28 × 28), class 1/9.png (32 × 28): pass img_size",
-    "dataset=folder:channels": "pictures of different channels: class 0/0.png (3 channels), class 1/9.png (1 channels): pass img_size",
-    "dataset=folder:wide": "folder:wide has pictures of 40 × 28: the networks make square ones, set img_size, for example 40",
+    "dataset=folder:sizes": "class 0/0.png (28 × 28), class 1/9.png (32 × 28): pass img_size",
+    "dataset=folder:channels": "class 0/0.png (3 channels), class 1/9.png (1 channels)",
+    "dataset=folder:wide": "40 × 28: the networks make square ones, set img_size, for example 40",
     "img_size=30": "img_size is 30: expected a multiple of 4 from 16",
-    "dataset=folder:small batch_size=13": "batch_size is 13: folder:small has 12 images, choose 1 to 12",
-    "dataset=folder:few batch_size=2": "folder:few all has 4 images: to measure against it takes 6 or more",
+    "dataset=folder:small batch_size=13": "folder:small has 12 images, choose 1 to 12",
+    "dataset=folder:few batch_size=2": "4 images: to measure against it takes 6 or more",
     "dataset=folder:flat backbone=cgan batch_size=2": "folder:flat has no labels",
-    "dataset=folder:split batch_size=2 real_split=test": "folder:split test has pictures of (3, 32, 32), train of (3, 28, 28)",
+    "dataset=folder:split batch_size=2 real_split=test": "(3, 32, 32), train of (3, 28, 28)",
     "split=test": "mnist5k has no split 'test'",
     "real_split=test": "mnist5k has no split 'test'",
     "backbone=sngn": "did you mean 'sngan'?",
     "method=qau": "did you mean 'qua'?",
-    "n_dis=0": "parameter 'n_dis' is 0: expected >= 1",
-    "batch_size=0": "parameter 'batch_size' is 0: expected >= 1",
-    "eps=-0.1": "parameter 'eps' is -0.1: expected >= 0",
-    "n_adv=-1": "parameter 'n_adv' is -1: expected >= 0",
+    "n_dis=0": "parameter 'n_dis' is '0': expected greater than or equal to 1",
+    "batch_size=0": "parameter 'batch_size' is '0': expected greater than or equal to 1",
+    "eps=-0.1": "parameter 'eps' is '-0.1': expected greater than or equal to 0",
+    "n_adv=-1": "parameter 'n_adv' is '-1': expected greater than or equal to 0",
     "method=div pair_sigma=0": "sigma is 0 and offset is 0",
     "device=cuda:99": "device cuda:99: there is no such device here",
     "device=tpu": "device tpu: there is no such device here",
@@ -133,7 +135,7 @@ def test_one_wrong_value_of_a_sweep_stops_all(refused):
 
 
 def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
-    "As a user calls it, from a folder below the checkout; data are looked for where the notebook will run."
+    "As a user calls it, from a folder below; data are looked for where the notebook will run."
     monkeypatch.delenv("ADVLATGAN_DATA", raising=False)
     done = advlatgan(
         "run",
@@ -151,7 +153,8 @@ def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
         and not (tmp_path / "out").exists()
     )
     assert done.stderr.startswith(
-        f"advlatgan: bench_metrics: folder:no/such: there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
+        "advlatgan: bench_metrics: folder:no/such: "
+        f"there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
     )
 
 
@@ -164,15 +167,13 @@ def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
     experiments = runs.find_experiments(checkout)
     [run], [above] = (runs.plan(experiments, name) for name in ("walk", "onwalk"))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: {"walk": "it went on"})
-    assert runs.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "carry_out", lambda *a: {"walk": "it went on"})
+    assert cli.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
     assert (
-        runs.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
+        cli.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
     )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    runs.write_json(
-        folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[])
-    )
-    assert runs.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
-    assert runs.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
+    write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    assert cli.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
+    assert cli.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
