@@ -104,6 +104,7 @@ def test_killed_and_resumed_is_bit_identical(case, tmp_path):
         "G_ema",
         "opt_G",
         "opt_D",
+        "losses",
         "history",
         "rng_z",
         "rng_x",
