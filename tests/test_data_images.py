@@ -46,7 +46,7 @@ def mnist(tmp_path):
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    "Five pickled batches of 3 images, one test batch, the list of classes; torchvision is told their sums."
+    "Five pickled batches of 3 images, one of test images, the classes; torchvision knows the sums."
     folder = tmp_path / tv.CIFAR10.base_folder
     folder.mkdir()
     made = {}
@@ -110,7 +110,7 @@ def celeba(tmp_path, monkeypatch):
 
 @pytest.fixture
 def imagenet(tmp_path):
-    "Two classes of 2 validation pictures of different sizes, already unpacked, and the list of classes."
+    "Two classes of 2 validation pictures of different sizes, unpacked, and the list of classes."
     for k, wnid in enumerate(("n01440764", "n01443537")):
         (tmp_path / "imagenet/val" / wnid).mkdir(parents=True)
         for i in range(2):
@@ -311,7 +311,8 @@ def test_an_unreadable_picture_among_many_is_one_line(many):
 
 
 def test_two_processes_may_decode_at_once(many):
-    call = f"from advlatgan.data import image_dataset as d; print(d('folder:many', {str(many)!r}).identity)"
+    set_ = f"d('folder:many', {str(many)!r})"
+    call = f"from advlatgan.data import image_dataset as d; print({set_}.identity)"
     both = [
         subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True)
         for _ in range(2)

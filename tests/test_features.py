@@ -1,4 +1,4 @@
-"Weights that are not what they should be are never run, and images that are easily misread are read rightly."
+"""Weights that are not what they should be are never run; images are not misread in silence."""
 
 import hashlib
 import os
