@@ -46,7 +46,7 @@ def mnist(tmp_path):
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    "Five pickled batches of 3 images, one of test images, the classes; torchvision knows the sums."
+    "Five pickled batches of 3 images, one of test, the classes; torchvision is told their sums."
     folder = tmp_path / tv.CIFAR10.base_folder
     folder.mkdir()
     made = {}
@@ -311,8 +311,8 @@ def test_an_unreadable_picture_among_many_is_one_line(many):
 
 
 def test_two_processes_may_decode_at_once(many):
-    set_ = f"d('folder:many', {str(many)!r})"
-    call = f"from advlatgan.data import image_dataset as d; print({set_}.identity)"
+    read = f"image_dataset('folder:many', {str(many)!r})"
+    call = f"from advlatgan.data import image_dataset; print({read}.identity)"
     both = [
         subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True)
         for _ in range(2)

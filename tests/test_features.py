@@ -1,4 +1,4 @@
-"""Weights that are not what they should be are never run; images are not misread in silence."""
+"""Weights that are not what they should be are never run; images are read rightly."""
 
 import hashlib
 import os
