@@ -147,7 +147,7 @@ def kept(
         warnings.warn(f"{path.name} is made again: {str(e).splitlines()[0]}")
     tensors = {k: v.contiguous() for k, v in make().items()}
     meta = {"identity": json.dumps(identity, sort_keys=True), "sha256": _digest(tensors)}
-    if keeps(path.parent, path.name):
+    if keeps(path.parent, "a reference"):
         write_whole(path, lambda part: save_file(tensors, part, meta))
     return tensors
 

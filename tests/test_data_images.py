@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision import datasets as tv
 
-from advlatgan.data import ImageData, image_dataset, splits, to_uint8
+from advlatgan.data import ImageData, image_dataset, splits, stack, to_uint8
 
 rng = np.random.default_rng(0)
 
@@ -365,15 +365,23 @@ def test_a_path_may_begin_with_the_home_folder(many, monkeypatch):
     assert splits("folder:~/many", many) == ("all",)
 
 
+def noise():
+    x = torch.from_numpy(pixels(100, 3, 8, 8))
+    return ImageData("noise", x, torch.arange(100) % 7, flip=True, noise=True)
+
+
+SETS = {
+    "images": noise,
+    "drawn once": lambda: stack(image_dataset("mnist5k"), n=100),
+    "drawn anew": lambda: stack(image_dataset("mnist5k"), "smnist_unrolled", n=100),
+    "shuffled": lambda: stack(image_dataset("mnist5k"), "smnist_ivgan", n=100),
+}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_streamed_and_resident_batches_are_the_same():
-    data = ImageData(
-        "noise",
-        torch.from_numpy(pixels(100, 3, 8, 8)),
-        torch.arange(100) % 7,
-        flip=True,
-        noise=True,
-    )
+@pytest.mark.parametrize("name", SETS)
+def test_streamed_and_resident_batches_are_the_same(name):
+    data = SETS[name]()
 
     def first(data):
         batches = data.batches(16, torch.Generator("cuda").manual_seed(0))
@@ -381,3 +389,15 @@ def test_streamed_and_resident_batches_are_the_same():
 
     for (a, y), (b, u) in zip(first(data), first(data.to("cuda"))):
         assert torch.equal(a, b) and torch.equal(y, u) and a.is_cuda
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_read_ahead_batches_are_the_same(name):
+    data = SETS[name]().to("cpu")
+
+    def first(read_ahead):
+        batches = data.batches(16, torch.Generator().manual_seed(0), read_ahead)
+        return [next(batches) for _ in range(20)]
+
+    for (a, y), (b, u) in zip(first(False), first(True)):
+        assert torch.equal(a, b) and torch.equal(y, u)
