@@ -46,7 +46,6 @@ def advlatgan():
 def command(capsys):
     "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
 
-
     def call(*args):
         capsys.readouterr()
         status = main([*map(str, args)])
