@@ -42,7 +42,7 @@ def test_data_that_is_not_there(refused, tmp_path, monkeypatch):
     assert refused("bench_metrics", "-p", "dataset=nope") == refused(
         "bench_metrics", "-p", "dataset=nope", "--force"
     )
-    assert "bench_metrics: unknown image set 'nope': did you mean" in refused(
+    assert "bench_metrics: unknown image set 'nope': known:" in refused(
         "bench_metrics", "-p", "dataset=nope"
     )
     assert f"looked for {tmp_path / 'MNIST/raw'}" in refused(
@@ -90,7 +90,7 @@ WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer say
     "batch_size=0": "parameter 'batch_size' is '0': expected greater than or equal to 1",
     "eps=-0.1": "parameter 'eps' is '-0.1': expected greater than or equal to 0",
     "n_adv=-1": "parameter 'n_adv' is '-1': expected greater than or equal to 0",
-    "method=div pair_sigma=0": "sigma is 0 and offset is 0",
+    "method=div pair_sigma=0": "sigma and offset are 0",
     "device=cuda:99": "device cuda:99: there is no such device here",
     "device=tpu": "device tpu: there is no such device here",
     "method=qua stats=train": "parameter 'stats' is 'train'",
