@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from advlatgan.runs.presets import COMMAND
-
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,6 +24,7 @@ def pytest_unconfigure(config):
 @pytest.fixture
 def advlatgan():
     "Call the command in a process of its own: advlatgan(*args, cwd=…) -> CompletedProcess."
+    from advlatgan.runs.presets import COMMAND
 
     def call(*args, cwd=ROOT, env=None, timeout=300):
         return subprocess.run(
