@@ -40,6 +40,32 @@ def advlatgan():
     return call
 
 
+@pytest.fixture
+def command(capsys):
+    "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
+    from advlatgan.runs.cli import main
+
+    def call(*args):
+        capsys.readouterr()
+        status = main([*map(str, args)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def process():
+    "The same in a process of its own, to be killed: process(*args) -> Popen."
+    from advlatgan.runs.presets import COMMAND
+
+    def start(*args):
+        pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen([*COMMAND, *map(str, args)], text=True, **pipes)
+
+    return start
+
+
 def _notebook(*cells):
     cells = [
         dict(

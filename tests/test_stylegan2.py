@@ -239,6 +239,10 @@ def test_bad_calls_are_one_clear_line():
         pair(16, width=1 / 32, D=dict(architecture="skipp"))
     with pytest.raises(ValueError, match="unknown noise 'constant'"):
         G(torch.randn(2, 8), torch.tensor([0, 1]), noise="constant")
+    with pytest.raises(ValueError, match="unknown augmentation 'colour'"):
+        AugmentPipe("colour")
+    with pytest.raises(ValueError, match="p is 2"):
+        AugmentPipe("bgc", p=2)
 
 
 # Augmentations

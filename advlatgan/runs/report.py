@@ -108,7 +108,8 @@ def _digest(experiment, records):
     "Of all that a bundle depends on."
     spec = [experiment.table, experiment.figure, experiment.notes, experiment.reproduces]
     said = json.dumps([records, spec, published_rows(experiment)])
-    code = [(PACKAGE / f"{m}.py").read_bytes() for m in ("runs/tables", "runs/report", "plots")]
+    code = [PACKAGE / "runs/tables.py", PACKAGE / "runs/report.py", *PACKAGE.glob("plots/*.py")]
+    code = [path.read_bytes() for path in sorted(code)]
     return hashlib.sha256(b"".join([said.encode(), *code])).hexdigest()
 
 # %% ../../nbs/83_report.ipynb #b01d0db6
