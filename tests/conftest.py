@@ -7,9 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from advlatgan.runs.cli import main
-from advlatgan.runs.presets import COMMAND
-
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -27,6 +24,7 @@ def pytest_unconfigure(config):
 @pytest.fixture
 def advlatgan():
     "Call the command in a process of its own: advlatgan(*args, cwd=…) -> CompletedProcess."
+    from advlatgan.runs.presets import COMMAND
 
     def call(*args, cwd=ROOT, env=None, timeout=300):
         return subprocess.run(
@@ -45,6 +43,7 @@ def advlatgan():
 @pytest.fixture
 def command(capsys):
     "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
+    from advlatgan.runs.cli import main
 
     def call(*args):
         capsys.readouterr()
@@ -58,6 +57,7 @@ def command(capsys):
 @pytest.fixture
 def process():
     "The same in a process of its own, to be killed: process(*args) -> Popen."
+    from advlatgan.runs.presets import COMMAND
 
     def start(*args):
         pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -196,3 +196,4 @@ def test_wheel_works_outside_the_tree(copy, tmp_path_factory):
         env={"PYTHONPATH": str(elsewhere / "site"), "PATH": ""},
     )
     assert done.returncode == 0 and "torch.Size([4, 2])" in done.stdout, done.stderr
+    assert "advlatgan.runs.cli" in (elsewhere / "site/bin/advlatgan").read_text()
