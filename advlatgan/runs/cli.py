@@ -43,8 +43,8 @@ from advlatgan.runs.workflow import (
 )
 
 # %% auto #0
-__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'HIDDEN', 'listing', 'run',
-           'report', 'publish', 'main']
+__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN', 'listing',
+           'run', 'report', 'publish', 'claims', 'main']
 
 # %% ../../nbs/85_cli.ipynb #42a44a47
 def _chosen(names=()):
@@ -260,30 +260,22 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
             print(shutil.copy(file, folder))
     return 0
 
-# %% ../../nbs/85_cli.ipynb #01aee67b
-def _add(app, name, module):
-    "The command of another module; the lines after the first go with its argparse."
-    if hasattr(module, "command"):
-        return app.command(name)(module.command)
-    import argparse
-
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            raise CallError(message)
-
-    def command(context: typer.Context) -> int:
-        parser = Parser(prog=f"advlatgan {name}")
-        module.add_arguments(parser)
-        return module.main(parser.parse_args(context.args))
-
-    taken = dict(ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])
-    return app.command(name, context_settings=taken)(command)
-
 # %% ../../nbs/85_cli.ipynb #6294c594
-LATER = {  # command: its help; the function `command` of the module of that name
-    "sample": "Pictures or points from a checkpoint.",
-    "evaluate": "Measure pictures, or what a checkpoint generates, against a data set.",
+def claims() -> int:
+    "Every claim of the papers: holds, does not hold, or not testable here."
+    from advlatgan.runs.claims import judge
+
+    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
+    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    return 0
+
+
+LATER = {  # command: the module whose function `command` it is, and its help
+    "sample": ("sample", "Pictures or points from a checkpoint."),
+    "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
+OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
 
 
 def _app(
@@ -292,13 +284,13 @@ def _app(
     "All commands; of those of other modules only the one that is called is imported."
     about = "Rerun the experiments of advlatgan and read their results."
     app = typer.Typer(add_completion=False, help=about)
-    for name, command in dict(list=listing, run=run, report=report, publish=publish).items():
+    for name, command in OURS.items():
         app.command(name)(command)
-    for name, text in LATER.items():
+    for name, (module, text) in LATER.items():
+        command = lambda: None
         if name == called:
-            _add(app, name, importlib.import_module(f"advlatgan.{name}"))
-        else:
-            app.command(name, help=text)(lambda: None)
+            command = importlib.import_module(f"advlatgan.{module}").command
+        app.command(name, help=text)(command)
     return app
 
 
