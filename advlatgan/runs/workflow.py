@@ -222,14 +222,14 @@ def _start(root, run, jobs, extra, scratch, held):
             pass_fds=[held.fileno()],
         )
 
-# %% ../../nbs/84_workflow.ipynb #11f7349e
+# %% ../../nbs/84_workflow.ipynb #e4012bae
 def _error(folder):
     "Why there is no record."
     log = folder.parents[1] / ".snakemake.log"
     ended = "it ended without a record" if (folder / "run.json").exists() else "it was not started"
     return (read_json(folder / "error.json") or {}).get("error", f"{ended}, see {log}")
 
-# %% ../../nbs/84_workflow.ipynb #490c0ada
+# %% ../../nbs/84_workflow.ipynb #251cf5b6
 def carry_out(
     root: Path,  # output folder
     runs: list[Run],  # what is wanted
@@ -256,7 +256,7 @@ def carry_out(
         _watch(_start(root, runs[0], jobs, extra, scratch, held), root, missing)
     return {r.folder: _error(root / r.folder) for r in missing if not is_finished(root, r)}
 
-# %% ../../nbs/84_workflow.ipynb #b9c429ad
+# %% ../../nbs/84_workflow.ipynb #6b17897e
 def _state(root, run):
     "One run under way in words, or ''."
     if (p := read_json(root / run.folder / "progress.json")) is None:
@@ -269,7 +269,7 @@ def _state(root, run):
     ]
     return ", ".join(filter(None, words))
 
-# %% ../../nbs/84_workflow.ipynb #73646c5b
+# %% ../../nbs/84_workflow.ipynb #82145d65
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
     from tqdm import tqdm
@@ -299,7 +299,7 @@ def _watch(process, root, runs):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-# %% ../../nbs/84_workflow.ipynb #8cebcc03
+# %% ../../nbs/84_workflow.ipynb #58c68414
 def make_needed(
     name: str,  # of an experiment
     key: str,  # of what it needs
