@@ -33,10 +33,11 @@ def _distance(records):
     "The name of the records' distance."
     return distance_of(next(row for r in records for row in r["rows"]))
 
-# %% ../../nbs/74_plots_measures.ipynb #7c84e9ca
+# %% ../../nbs/74_plots_measures.ipynb #939ff18a
 REFINERS = {  # method -> colour, marker
     "bare": ("#000000", "o"),
     "advlatgan-z": ("#D55E00", "s"),
+    "advlatgan-m": ("#D55E00", "H"),
     "dot": ("#0072B2", "^"),
     "dot-sample": ("#0072B2", "v"),
     "ddls": ("#009E73", "D"),
@@ -44,6 +45,7 @@ REFINERS = {  # method -> colour, marker
     "evolgan": ("#CC79A7", "P"),
     "drs": ("#E69F00", "<"),
     "mhgan": ("#E69F00", ">"),
+    "obrs": ("#E69F00", "h"),
     "dgflow": ("#56B4E9", "X"),
     "collaborative": ("0.45", "p"),
     "collaborative-sample": ("0.45", "*"),
