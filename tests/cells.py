@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 
-def run_cells(path, out):
+def run_cells(path, out, other_bf16=False):
     "Run a notebook's code cells one after the other; what stopped it goes to the file `out`."
     from IPython.core.interactiveshell import InteractiveShell
 
     assert not any(name.split(".")[0] == "advlatgan" for name in sys.modules)
+    if other_bf16:
+        from advlatgan import device
+
+        here = device.multiplies_bf16("cpu")
+        device.multiplies_bf16 = lambda name: not here
     os.chdir(Path(path).parent)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     shell = InteractiveShell.instance()
