@@ -56,11 +56,14 @@ def test_files_as_promised_and_the_same_a_second_time(command, process, shelf, t
     from advlatgan.refiners import settings
 
     options = "--n 70 --batch-size 32 --seed 5 --refine --n-adv 3 --device cpu".split()
-    other = process("sample", shelf / kind, *options, "--out", tmp_path / "a")
+    from_folder = ("sample", shelf / kind, *options, "--out", tmp_path / "a")
+    if kind == "classes":
+        assert process(*from_folder).wait(300) == 0
+    else:
+        assert command(*from_folder)[0] == 0
     newest = shelf / kind / "step-00000020.safetensors"
     status, out, err = command("sample", newest, *options, "--out", tmp_path / "b")
     assert status == 0 and "70 samples of step 20" in out, err
-    assert "70 samples of step 20" in other.communicate(timeout=300)[0]
     a, b = files(tmp_path / "a"), files(tmp_path / "b")
     assert a.keys() == FILES[kind] | {"sample.json"} and a == b
     note = json.loads(a["sample.json"])
@@ -102,10 +105,10 @@ def test_a_wrong_call_is_one_line_and_status_2(command, shelf, what):
 def test_killed_it_leaves_whole_pictures_and_the_same_call_takes_up_the_rest(
     command, process, shelf, tmp_path
 ):
-    asked = ["sample", shelf / "classes", "--n", 1300, "--device", "cpu"]
+    asked = ["sample", shelf / "classes", "--n", 1150, "--device", "cpu"]
     assert command(*asked, "--out", tmp_path / "whole")[0] == 0
     whole, there = files(tmp_path / "whole"), 0
-    for wanted in (1, 500, 1100):  # in the first piece, and in the second
+    for wanted in (1, 1100):  # in the first piece, and in the second
         one = process(*asked, "--out", tmp_path / "killed")
         end = time.time() + 120
         while one.poll() is None and time.time() < end:
