@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-import math
 import sys
 import tempfile
 import warnings
@@ -20,17 +19,16 @@ import torch
 import typer
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 from tqdm import tqdm
 
 from . import checkpoints, refiners
-from .data import to_uint8
 from .device import channels_last, find_device
+from .draw import decode, in_bytes, labels, overview, picture
 from .files import read_json, write_json, write_whole
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler', 'overview',
-           'check_writable', 'write_samples', 'option', 'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler', 'check_writable',
+           'write_samples', 'option', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -66,21 +64,14 @@ class Sampler:
         return torch.cat([*self.pieces(n)])
 
     def labels(self, n: int) -> Tensor | None:  # (n,): 0, 1, …, 0, 1, …
-        k = getattr(self.G, "num_classes", 0)
-        return torch.arange(n) % k if k else None
+        return labels(self.G, n)
 
-    @torch.no_grad()
     def decode(
         self,
         z: Tensor,  # latents, (n, z_dim)
         y: Tensor | None = None,  # their classes, (n,)
-        made: bool = False,  # z are samples already
     ) -> Iterator[Tensor]:  # uint8 (B, C, H, W) for images, float (B, 2) for points, on the CPU
-        device = next(self.G.parameters()).device
-        for rows in torch.arange(len(z)).split(self.batch_size):
-            label = () if y is None else (y[rows].to(device),)
-            x = z[rows].to(device) if made else self.G(z[rows].to(device), *label)
-            yield (to_uint8(x) if x.ndim == 4 else x).cpu()
+        return decode(self.G, z, y, self.batch_size)
 
     def batches(
         self,
@@ -97,19 +88,22 @@ class Sampler:
 
 def _batches(sampler, n, first):
     "Piece by piece: refined if asked, decoded, forgotten."
-    labels, lost = sampler.labels(n), 0
+    classes, lost = sampler.labels(n), 0
     for i, z in enumerate(sampler.pieces(n)):
         rows, made = slice(i * sampler.piece, i * sampler.piece + len(z)), None
         if rows.start < first:
             continue
-        y = None if labels is None else labels[rows]
+        y = None if classes is None else classes[rows]
         if sampler.refine is not None:
             options = {"batch_size": sampler.batch_size, "progress": False, **sampler.refine}
             options["seed"] = (sampler.seed + i * 0x9E3779B97F4A7C15) % 2**63
             found = refiners.refine(sampler.G, sampler.D, z, y=y, **options)
             z, made = found.z, found.x
             lost += (~found.kept).sum().item()
-        yield from sampler.decode(z if made is None else made, y, made is not None)
+        if made is None:
+            yield from sampler.decode(z, y)
+        else:
+            yield from map(in_bytes, made.split(sampler.batch_size))
     if lost:
         what = f"{found.settings['method']} accepted nothing for {lost} of {n} latents"
         warnings.warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
@@ -138,28 +132,6 @@ def load_sampler(
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
     origin |= {"seed": seed, "refine": described}
     return Sampler(G, D, seed, refine, batch_size), origin
-
-# %% ../nbs/44_sample.ipynb #5d548565
-def overview(
-    x: Tensor,  # uint8 images (n, C, H, W), or points (n, 2), on the CPU
-    columns: int | None = None,  # images in a row; default: as many as rows
-) -> Image.Image:
-    "All samples in one picture."
-    if x.ndim == 4:
-        return _picture(make_grid(x, nrow=columns or math.ceil(len(x) ** 0.5), padding=1))
-    from matplotlib.figure import Figure
-
-    figure = Figure((4, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(x[:, 0], x[:, 1], ".", ms=2, color="0.2")
-    axes.set(xlabel="x₁", ylabel="x₂", aspect="equal", title=f"{len(x):,} points")
-    figure.savefig(file := io.BytesIO(), dpi=110)
-    return Image.open(file)
-
-
-def _picture(x):
-    "One image (C, H, W), C = 1 or 3."
-    return Image.fromarray(x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).contiguous().numpy())
 
 # %% ../nbs/44_sample.ipynb #0d1a3064
 def _begin(folder: Path, note: dict) -> bool:
@@ -202,7 +174,7 @@ def _write_images(sampler, n, folder, classes, progress):
     i = missing // sampler.piece * sampler.piece
     for x in progress(sampler.batches(n, i)):
         for image in x:
-            write_whole(place(i), lambda part, x=image: _picture(x).save(part, "PNG"))
+            write_whole(place(i), lambda part, x=image: picture(x).save(part, "PNG"))
             i += 1
     few = [np.atleast_3d(np.asarray(Image.open(place(i)))) for i in range(min(n, 64))]
     grid = overview(torch.from_numpy(np.stack(few)).permute(0, 3, 1, 2))
