@@ -1,11 +1,8 @@
 """Training under torchrun: processes that share a batch, with gloo on the CPU."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import torch
 import torch.distributed as dist
+from together import together
 
 
 def job(out, case, steps, checkpoint=None):
@@ -35,32 +32,6 @@ def job(out, case, steps, checkpoint=None):
     torch.save(dict(weights=weights, history=history), f"{out}.{rank}")
 
 
-def together(tmp_path, *args):
-    "The same in two processes."
-    script = tmp_path / "train.py"
-    script.write_text(f"""import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import torch.distributed as dist
-from test_distributed import job
-dist.init_process_group("gloo")
-job({", ".join(map(repr, args))})
-dist.destroy_process_group()
-""")
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc_per_node=2",
-            script,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 def same(a, b):
     return all(
         torch.allclose(x[k], y[k], atol=1e-5)
@@ -72,7 +43,7 @@ def same(a, b):
 def test_two_processes_agree_with_one_on_the_same_global_batches(tmp_path):
     alone, shared, short = (str(tmp_path / name) for name in ("alone", "shared", "short"))
     job(alone, "toy", 40)
-    together(tmp_path, shared, "toy", 40)
+    together(tmp_path, job, shared, "toy", 40)
     job(short, "toy", 39)
     one, first, second, other = (
         torch.load(f) for f in (f"{alone}.0", f"{shared}.0", f"{shared}.1", f"{short}.0")
@@ -96,7 +67,7 @@ def test_processes_stay_alike_with_batch_norm_penalty_and_checkpoints(tmp_path):
     ]
     kept = None
     for again in (False, True):  # the second time resumed: nothing left to do
-        together(tmp_path, out, "images", 4, str(folder))
+        together(tmp_path, job, out, "images", 4, str(folder))
         first, second = (torch.load(f"{out}.{rank}") for rank in (0, 1))
         assert (
             all(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from together import together
 
 TOTAL = 40
 
@@ -99,21 +100,6 @@ def shared_job(out, steps):
     torch.save(dict(weights=weights, history=history), f"{out}.{rank}")
 
 
-def together(tmp_path, *args):
-    "The same in two processes."
-    script = tmp_path / "train.py"
-    script.write_text(f"""import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-import torch.distributed as dist
-from test_phases import shared_job
-dist.init_process_group("gloo")
-shared_job({", ".join(map(repr, args))})
-dist.destroy_process_group()
-""")
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run([sys.executable, *run], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
 def same(a, b):
     pairs = [(a["weights"][n][k], b["weights"][n][k]) for n in "GDE" for k in a["weights"][n]]
     return all(torch.allclose(x, y, atol=1e-5) for x, y in pairs)
@@ -124,7 +110,7 @@ def test_two_processes_agree_with_one(tmp_path):
     alone, shared, short = (str(tmp_path / name) for name in ("alone", "shared", "short"))
     shared_job(alone, 20)
     shared_job(short, 19)
-    together(tmp_path, shared, 20)
+    together(tmp_path, shared_job, shared, 20)
     names = (f"{alone}.0", f"{shared}.0", f"{shared}.1", f"{short}.0")
     one, first, second, other = (torch.load(name) for name in names)
     assert same(one, first) and same(first, second) and not same(one, other)

@@ -142,36 +142,37 @@ class Ada(nn.Module):
         self.told *= ~due
 
 # %% ../../nbs/58_stylegan2_training.ipynb #5145a444
-class MainD(nn.Module):
-    "D's logistic loss on changed images."
+class _Main(nn.Module):
+    "What D's and G's losses share: fakes of mixed styles, and what ADA changes."
 
     def __init__(self, ada: Ada | None = None, mixing: float = 0.9):
         super().__init__()
         self.ada, self.settings = ada, dict(mixing=mixing, ada=ada and ada.settings)
 
-    def forward(self, nets, batch: Batch) -> Tensor:
+    def fakes(self, nets, batch: Batch) -> Tensor:
         ws = styled(nets.G, batch.z, batch.y_z, self.settings["mixing"])
-        x_fake = nets.G.synthesis(ws, nets.G.noise_mode())
-        changed = self.ada or (lambda x: x)
-        d_fake = judge(nets.D, changed(x_fake), batch.y_z)
-        d_real = judge(nets.D, changed(batch.x), batch.y)
+        return self.changed(nets.G.synthesis(ws, nets.G.noise_mode()))
+
+    def changed(self, x: Tensor) -> Tensor:
+        return x if self.ada is None else self.ada(x)
+
+
+class MainD(_Main):
+    "D's logistic loss on changed images."
+
+    def forward(self, nets, batch: Batch) -> Tensor:
+        d_fake = judge(nets.D, self.fakes(nets, batch), batch.y_z)
+        d_real = judge(nets.D, self.changed(batch.x), batch.y)
         if self.ada is not None:
             self.ada.note(d_real)
         return gan_loss("bce").D(d_real, d_fake)
 
 
-class MainG(nn.Module):
+class MainG(_Main):
     "G's non-saturating logistic loss on changed images."
 
-    def __init__(self, ada: Ada | None = None, mixing: float = 0.9):
-        super().__init__()
-        self.ada, self.settings = ada, dict(mixing=mixing, ada=ada and ada.settings)
-
     def forward(self, nets, batch: Batch) -> Tensor:
-        ws = styled(nets.G, batch.z, batch.y_z, self.settings["mixing"])
-        x_fake = nets.G.synthesis(ws, nets.G.noise_mode())
-        changed = self.ada or (lambda x: x)
-        return gan_loss("bce").G(judge(nets.D, changed(x_fake), batch.y_z))
+        return gan_loss("bce").G(judge(nets.D, self.fakes(nets, batch), batch.y_z))
 
 # %% ../../nbs/58_stylegan2_training.ipynb #52771d83
 class R1(nn.Module):
