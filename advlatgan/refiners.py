@@ -21,8 +21,8 @@ from torch.nn.functional import softplus
 from torch.nn.utils import parametrize
 from tqdm import tqdm
 
-from .mining import FORMS, _grad, frozen, gradient_descent, ifgsm, mifgsm, pgd
-from .training import PRECISIONS, autocast, resolve_precision
+from .mining import FORMS, frozen, gradient, gradient_descent, ifgsm, mifgsm, pgd
+from .device import PRECISIONS, autocast, resolve_precision
 
 # %% auto #0
 __all__ = ['METHODS', 'ATTACKS', 'Cost', 'Refined', 'Method', 'advlatgan_z', 'settings', 'batch_size_within', 'refine', 'dot',
@@ -166,7 +166,7 @@ def _slope(
 ) -> tuple[Tensor, Tensor]:  # values (B,), gradients as z
     "Value and gradient of a function of latents."
     value = []
-    g = _grad(lambda z: value.append(f(z)) or value[0], z)
+    g = gradient(lambda z: value.append(f(z)) or value[0], z)
     return value[0].detach(), g
 
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import checkpoints, refiners
 from .data import to_uint8
 from .runs import write_json
-from .training import channels_last
+from .device import channels_last
 
 # %% auto #0
 __all__ = ['Sampler', 'load_sampler', 'overview', 'write_samples', 'add_arguments', 'add_refine_arguments', 'refine_options',

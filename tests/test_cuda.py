@@ -22,29 +22,15 @@ def trained(backbone, method, graphs, folder=None, steps=12):
         )
     ).to("cuda")
     spec = chosen.spec(images, width=1 / 8)
-    hooks = (
-        chosen.hooks()
-        | dict(bare=dict, qua=lambda: dict(mine=training.qua(1, 0.01)), div=training.div)[method]()
-    )
+    phases = backbones.with_method(chosen.phases(), method, eps=0.01)
     torch.manual_seed(0)
-    G, D = nets.build(**spec)
-    history = training.train(
-        G,
-        D,
-        images,
-        chosen.config(total_steps=steps, batch_size=16),
-        **hooks,
-        device="cuda",
-        precision="fp32",
-        graphs=graphs,
-        log_every=1,
-        checkpoint=folder,
-        checkpoint_every=5,
-        spec=spec,
-    )
-    return [p.detach().cpu() for net in (G, D) for p in net.parameters()], torch.tensor(
-        [[r["loss_D"], r["loss_G"]] for r in history]
-    )
+    networks = dict(zip("GD", nets.build(**spec)))
+    config = chosen.config(total_steps=steps, batch_size=16)
+    options = dict(device="cuda", precision="fp32", graphs=graphs, log_every=1)
+    kept = dict(checkpoint=folder, checkpoint_every=5, spec=spec)
+    history = training.train(networks, images, phases, config, **options, **kept)
+    weights = [p.detach().cpu() for net in networks.values() for p in net.parameters()]
+    return weights, torch.tensor([[r["loss_D"], r["loss_G"]] for r in history])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,11 @@
 """The real readers of torchvision on small archives in the true formats, and decoding in several processes."""
 
-import hashlib, pickle, struct, subprocess, sys, time
+import hashlib
+import pickle
+import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest

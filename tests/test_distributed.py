@@ -11,37 +11,28 @@ import torch.distributed as dist
 def job(out, case, steps, checkpoint=None):
     "A small run, alone or as one of several processes; the first writes the weights and the history."
     from advlatgan import data, losses, nets, training
+    from advlatgan.methods import advlatgan, gan
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    options = dict(mine=training.qua(2, 0.02), checkpoint=checkpoint, checkpoint_every=3)
+    adam = dict(lr=1e-3)
     if case == "toy":
         x, (G, D) = data.toy_mixture("ring"), nets.build(arch="toy", z_dim=2, width=0.2)
-        config = training.TrainConfig(
-            total_steps=steps,
-            batch_size=24,
-            batch_size_G=36,
-            z_dim=2,
-            lr_G=1e-3,
-            lr_D=1e-3,
-            lr_decay=False,
-            n_dis=2,
-        )
+        phases = gan.gan(**adam, n_dis=2, batch_size_G=36)
+        config = dict(batch_size=24, lr_decay=False)
     else:  # batch norm, and a penalty with randomness of its own
-        x = data.ImageData(
-            "noise", torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8), flip=True, noise=True
-        )
+        x = torch.randint(256, (60, 1, 28, 28), dtype=torch.uint8)
+        x = data.ImageData("noise", x, flip=True, noise=True)
         G, D = nets.build(arch="wgan", img_size=28, img_channels=1, z_dim=2, width=1 / 64)
-        config = training.TrainConfig(
-            loss="wasserstein", total_steps=steps, batch_size=12, z_dim=2, ema=0.9
-        )
-        options["penalty"] = losses.gradient_penalty()
-    history = training.train(G, D, x, config, log_every=1, **options)
-    weights = [{k: v for k, v in net.state_dict().items()} for net in (G, D)]
-    torch.save(
-        dict(weights=weights, history=history),
-        f"{out}.{dist.get_rank() if dist.is_initialized() else 0}",
-    )
+        phases = gan.gan("wasserstein", penalty=losses.GradientPenalty())
+        config = dict(batch_size=12, ema=0.9)
+    config = training.TrainConfig(total_steps=steps, z_dim=2, **config)
+    kept = dict(checkpoint=checkpoint, checkpoint_every=3, log_every=1, precision="fp32")
+    phases = advlatgan.qua(phases, 2, 0.02)
+    history = training.train({"G": G, "D": D}, x, phases, config, **kept)
+    weights = [dict(net.state_dict()) for net in (G, D)]
+    rank = dist.get_rank() if dist.is_initialized() else 0
+    torch.save(dict(weights=weights, history=history), f"{out}.{rank}")
 
 
 def together(tmp_path, *args):
@@ -126,14 +117,13 @@ def test_processes_stay_alike_with_batch_norm_penalty_and_checkpoints(tmp_path):
 
 def test_a_batch_that_cannot_be_shared_is_said(monkeypatch):
     import pytest
-    from advlatgan import data, nets, training
 
-    monkeypatch.setattr(training, "_world", lambda: (0, 2))
-    with pytest.raises(
-        ValueError, match="batch_size is 25: 2 processes share a batch, choose a multiple of 2"
-    ):
-        training.train(
-            *nets.build("toy", z_dim=2),
-            data.toy_mixture("ring"),
-            training.TrainConfig(batch_size=25, z_dim=2),
-        )
+    from advlatgan import data, nets, training
+    from advlatgan.methods.gan import gan
+
+    monkeypatch.setattr(training, "world", lambda: (0, 2))
+    networks = dict(zip("GD", nets.build("toy", z_dim=2)))
+    said = "batch_size is 25: 2 processes share a batch, choose a multiple of 2"
+    with pytest.raises(ValueError, match=said):
+        config = training.TrainConfig(batch_size=25, z_dim=2)
+        training.train(networks, data.toy_mixture("ring"), gan(), config)

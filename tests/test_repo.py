@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT
 
 BIN = Path(sys.executable).parent
@@ -45,6 +44,7 @@ def copy(tmp_path):
 def test_notebook_runs_top_to_bottom(name):
     "In a fresh kernel, in the folder where a reader opens it."
     import papermill
+
     from advlatgan.runs import local_kernels
 
     with local_kernels() as kernels:
