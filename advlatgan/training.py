@@ -261,8 +261,11 @@ def _settings(config, phases, data, spec, precision, fixed):
     "What a run may not change on its way, as plain data."
     kept = ("num_classes", "num_modes", "std", "flip", "noise")
     about = {k: getattr(data, k) for k in kept if hasattr(data, k)}
+    told = asdict(config)
+    if not config.lr_decay:  # then nothing depends on it, and a longer run may go on
+        del told["total_steps"]
     return dict(
-        config=asdict(config),
+        config=told,
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
