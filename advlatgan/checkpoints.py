@@ -268,6 +268,8 @@ def described(
         return _named(type(thing), {f.name: getattr(thing, f.name) for f in fields(thing)})
     if inspect.isfunction(thing):
         return _named(thing, _own_values(thing))
+    if isinstance(thing, nn.Module):
+        return _named(type(thing), getattr(thing, "settings", {}))
     return _named(thing if isinstance(thing, type) else type(thing), {})
 
 

@@ -18,7 +18,7 @@ FLOORS = [  # each may import from its own floor and from those before it
     {"training"},
     {"methods"},
     {"backbones", "calibration", "refiners"},
-    {"features", "evaluate", "sample"},
+    {"features", "evaluate", "sample", "importing"},
     {"checks"},
     {"plots", "runs"},
 ]
