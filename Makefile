@@ -2,11 +2,10 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SHOWN  := 30_mining index experiments/*   # notebooks that keep their outputs
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks readme clean
+.PHONY: help run test lab notebooks readme book clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,15 +27,18 @@ test: $(VENV)/.installed ## every test
 lab: $(VENV)/.installed ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=nbs
 
-notebooks: $(VENV)/.installed ## for developers: export the package, rerun the notebooks that keep outputs, clean all, write README.md
+notebooks: $(VENV)/.installed ## for developers: format, export, run and clean all notebooks, write README.md
+	$(BIN)/ruff format nbs tests
 	$(BIN)/nbdev_export
-	$(BIN)/jupyter nbconvert --clear-output --inplace nbs/[0-9]*.ipynb
-	cd nbs && TQDM_DISABLE=1 ADVLATGAN_DATA=$${ADVLATGAN_DATA:-$(CURDIR)/data} ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace $(addsuffix .ipynb,$(SHOWN))
+	cd nbs && TQDM_DISABLE=1 ../$(BIN)/jupyter nbconvert --to notebook --execute --inplace *.ipynb experiments/*.ipynb
 	$(BIN)/nbdev_clean
 	$(BIN)/python nbs/readme.py
+
+book: $(VENV)/.installed ## the notebooks with their outputs, how-to pages and an index of names, as a site in _book
+	$(BIN)/python book/build.py
 
 readme: $(VENV)/.installed ## for developers: README.md from nbs/index.ipynb
 	$(BIN)/python nbs/readme.py
 
 clean: ## remove what was built, and the runs (not data sets, not committed results)
-	rm -rf build dist *.egg-info .pytest_cache data/runs
+	rm -rf build dist *.egg-info .pytest_cache _book data/runs

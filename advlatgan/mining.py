@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .files import look_up, nearest
 
 # %% auto #0
-__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'pair_ratio', 'check_pairs', 'pair_objective', 'hard_pairs']
+__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs']
 
 # %% ../nbs/30_mining.ipynb #800a3bba
 STATS = ("eval", "batch", "official")
@@ -235,7 +235,23 @@ def gradient_descent(objective, z, n_adv, eps, radius=None, on_step=None, start=
     "Plain gradient steps, z <- z - eps · gradient (the earlier submission's AT+GD)."
     return _mine(objective, z, n_adv, eps, radius, lambda g: g, start, on_step)
 
-# %% ../nbs/32_pairs.ipynb #160ed92c
+# %% ../nbs/32_pairs.ipynb #60d806f3
+def check_pairs(
+    sigma: float | None,  # standard deviation of a start, or None: there is none
+    offset: float,  # added to the latent distance
+    reduction: str,  # "sample" or "batch"
+) -> None:
+    "Refuse what no pair can be measured or mined by."
+    if not 0 <= offset < inf:
+        raise ValueError(f"offset is {offset}: expected 0 or more")
+    if reduction not in ("sample", "batch"):
+        raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
+    if sigma is not None and not 0 <= sigma < inf:
+        raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
+    if sigma == 0 == offset:
+        raise ValueError("sigma and offset are 0: each pair starts at 0/0, set sigma, say 0.08")
+
+# %% ../nbs/32_pairs.ipynb #20223efe
 def _mean_abs(a, b):
     "Mean absolute difference of each pair, in 32 bits at least."
     wide = torch.promote_types(a.dtype, torch.float32)
@@ -252,41 +268,26 @@ def pair_ratio(
     reduction: str = "sample",  # "batch": one ratio of batch means, a scalar
 ) -> Tensor:  # (B,) or (); 0 for twins
     "Image distance over latent distance of pairs, both mean absolute differences (Eq. 3)."
+    check_pairs(None, offset, reduction)
     d_I, d_z = _mean_abs(x1, x2), _mean_abs(z1, z2)
     if reduction == "batch":
         d_I, d_z = d_I.mean(), d_z.mean()
     top, bottom = (d_z + offset, d_I) if inverse else (d_I, d_z + offset)
     return top / bottom.clamp_min(torch.finfo(bottom.dtype).eps)
 
-# %% ../nbs/32_pairs.ipynb #d0ca7b02
-def check_pairs(sigma, offset, reduction):
-    if not offset >= 0:
-        raise ValueError(f"offset is {offset}: expected 0 or more")
-    if reduction not in ("sample", "batch"):
-        raise ValueError(f"unknown reduction {reduction!r}: choose 'sample' or 'batch'")
-    if sigma is None:
-        return
-    if not sigma >= 0:
-        raise ValueError(f"sigma is {sigma}: expected a standard deviation of 0 or more")
-    if sigma == 0 == offset:
-        raise ValueError(
-            "sigma is 0 and offset is 0: every pair starts as one point, whose ratio is 0/0; set sigma above 0, say 0.08"
-        )
-
-
+# %% ../nbs/32_pairs.ipynb #a224031e
 def pair_objective(
     G: Callable,  # latents (and labels) to images or points
     z0: Tensor,  # the fixed halves of the pairs, (B, …)
     y: Tensor | None = None,  # labels, (B,), for a conditional generator
     offset: float = 0.0,  # added to the latent distance; the official code has 1
     inverse: bool = False,  # mine pairs that are far apart in image space instead
-    reduction: str = "sample",  # "batch": one ratio of batch means, as the official code; each value is its 1/B
-    stats: str = "eval",  # run G in the mode that it is in
+    reduction: str = "sample",  # "batch": one ratio, as the official code; each value is its 1/B
+    stats: str = "eval",  # of G meanwhile: "eval", "batch" or "official"
 ) -> Objective:
     "Eq. 8 or its inverse: to be minimised over the second halves."
     check_pairs(None, offset, reduction)
-    label = () if y is None else (y,)
-    z0 = z0.detach()
+    z0, label = z0.detach(), () if y is None else (y,)
     with torch.no_grad(), frozen(G, stats=stats):
         x0 = G(z0, *label)
 
@@ -296,7 +297,7 @@ def pair_objective(
 
     return Objective(ratio, G, stats=stats)
 
-# %% ../nbs/32_pairs.ipynb #11b7560d
+# %% ../nbs/32_pairs.ipynb #6d418e05
 def hard_pairs(
     G: Callable,  # latents (and labels) to images or points
     z0: Tensor,  # first halves, (B, …)
@@ -309,7 +310,7 @@ def hard_pairs(
     inverse: bool = False,  # mine pairs whose images are far apart
     reduction: str = "sample",  # "batch": one ratio for the whole batch
     method: Callable = ifgsm,  # how to mine
-    stats: str = "eval",  # run G in the mode that it is in
+    stats: str = "eval",  # of G meanwhile: "eval", "batch" or "official"
     generator: torch.Generator | None = None,  # randomness of the start; None: torch's own
 ) -> Tensor:  # second halves, detached, as z0 in shape, dtype and device
     "Eq. 8: a partner for each latent whose image is close although it is apart."
@@ -318,11 +319,5 @@ def hard_pairs(
     def start(z):
         return z + sigma * torch.randn(z.shape, generator=generator, dtype=z.dtype, device=z.device)
 
-    return method(
-        pair_objective(G, z0, y, offset, inverse, reduction, stats),
-        z0,
-        n_adv,
-        eps,
-        radius,
-        start=start,
-    )
+    objective = pair_objective(G, z0, y, offset, inverse, reduction, stats)
+    return method(objective, z0, n_adv, eps, radius, start=start)

@@ -94,6 +94,8 @@ from collections.abc import Callable
 from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d
 from torch.nn.utils.parametrizations import spectral_norm
 
+from .nets_stylegan2 import pair
+
 # %% ../nbs/12_image_nets.ipynb #aa4d4f85
 def _with_labels(x, y, num_classes):
     "Latents or images with the one-hot code of `y` beside their channels."
@@ -381,6 +383,7 @@ _ARCHS: dict[str, tuple[Callable, dict]] = {
     "sngan_resnet": (_resnet, dict(sn=True)),
     "wgan_resnet": (_resnet, dict(sn=False)),
     "toy": (_toy, {}),
+    "stylegan2": (pair, {}),
 }
 
 
@@ -391,6 +394,7 @@ def build(
     z_dim: int = 100,  # size of the latent
     width: float = 1.0,  # every hidden layer has this many times its channels, rounded, at least 1
     num_classes: int = 0,  # of a class-conditional pair; "cgan" and "acgan" need it, the others may have it
+    **more,  # of "stylegan2": G and D, options of its networks (see `nets_stylegan2.pair`)
 ) -> tuple[nn.Module, nn.Module]:  # (G, D)
     "A backbone from plain numbers, so that a checkpoint can build its networks again: `build(**spec)`."
     if arch not in _ARCHS:
@@ -406,5 +410,7 @@ def build(
     if arch in ("cgan", "acgan") and not num_classes:
         raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
     make, options = _ARCHS[arch]
+    if arch == "stylegan2":
+        return pair(img_size, img_channels, z_dim, width, num_classes, **more)
     scale = lambda *channels: tuple(max(1, round(n * width)) for n in channels)
-    return make(img_size, img_channels, z_dim, scale, num_classes, **options)
+    return make(img_size, img_channels, z_dim, scale, num_classes, **options, **more)

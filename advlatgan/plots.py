@@ -11,7 +11,7 @@ import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
 
-from .runs import aggregate, mean_std
+from .runs.tables import aggregate, mean_std
 
 # %% auto #0
 __all__ = ['STYLES', 'PANELS', 'SHARES', 'REFINERS', 'RHO', 'Figure', 'style', 'points', 'toy_panels', 'classes_kept',

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from . import checkpoints, refiners
 from .data import to_uint8
-from .runs import write_json
+from .files import write_json
 from .device import channels_last
 
 # %% auto #0

@@ -261,8 +261,11 @@ def _settings(config, phases, data, spec, precision, fixed):
     "What a run may not change on its way, as plain data."
     kept = ("num_classes", "num_modes", "std", "flip", "noise")
     about = {k: getattr(data, k) for k in kept if hasattr(data, k)}
+    told = asdict(config)
+    if not config.lr_decay:  # then nothing depends on it, and a longer run may go on
+        del told["total_steps"]
     return dict(
-        config=asdict(config),
+        config=told,
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
@@ -355,6 +358,16 @@ def _check_shared(phases, config, n_processes):
             )
 
 # %% ../nbs/40_training.ipynb #a3ab5458
+class _Losses(dict):
+    "The last loss of each phase: one that is not due at each step has it from before a resume."
+
+    def state_dict(self):
+        return dict(self)
+
+    def load_state_dict(self, state):
+        self.update(state)
+
+
 class _Run:
     "A training under way."
 
@@ -366,7 +379,8 @@ class _Run:
         self.precision = resolve_precision(precision, device, *nets.values())
         self._place()
         self.optimisers = _optimisers(phases, self.space)
-        self.draw, self.losses, self.history = _Drawn(data, config, nets, device), {}, []
+        self.draw, self.losses = _Drawn(data, config, nets, device), _Losses()
+        self.history = []
 
     def _place(self):
         "Put networks and hooks where they run; who is not trained rests."
@@ -383,7 +397,8 @@ class _Run:
     def parts(self):
         "All that has a state, by name."
         found = self.nets | self.hooks | dict(self.optimisers.values())
-        found |= dict(history=self.history, rng_z=self.draw.rng_z, rng_x=self.draw.rng_x)
+        found |= dict(losses=self.losses, history=self.history)
+        found |= dict(rng_z=self.draw.rng_z, rng_x=self.draw.rng_x)
         found |= dict(rng_torch=torch.default_generator)
         if self.device.type == "cuda":
             found["rng_cuda"] = torch.cuda.default_generators[self.device.index]
@@ -393,6 +408,7 @@ class _Run:
 
     def begin(self, done, graphs):
         "Get ready for the step after `done`."
+        self.losses.update({k: v.to(self.device) for k, v in self.losses.items()})
         if self.rank:  # hooks draw randomness of their own in each process
             torch.manual_seed(torch.initial_seed() + self.rank + self.n_processes * done)
         self.steps = {}

@@ -3,10 +3,11 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from advlatgan.runs.presets import COMMAND
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,10 +27,11 @@ def pytest_unconfigure(config):
 def advlatgan():
     "Call the command in a process of its own: advlatgan(*args, cwd=…) -> CompletedProcess."
 
-    def call(*args, cwd=ROOT, timeout=300):
+    def call(*args, cwd=ROOT, env=None, timeout=300):
         return subprocess.run(
-            [Path(sys.executable).with_name("advlatgan"), *map(str, args)],
+            [*COMMAND, *map(str, args)],
             cwd=cwd,
+            env=os.environ | (env or {}),
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -69,7 +71,7 @@ walk:
   allowed: {pause: ">= 0", steps: ">= 1", kind: [plain, other]}
   presets: {smoke: {}, cpu: {seeds: [0, 1, 2], pause: 0.1}}
   table: {rows: [kind], values: {score: 6}}
-  reference: [{source: "nobody, Table 0", kind: plain, score: 0.5}]
+  reference: [nobody.csv]
 onwalk:
   reproduces: something made from walks
   needs: {walk: {experiment: walk}}
@@ -90,10 +92,15 @@ def checkout(tmp_path):
     folder.mkdir(parents=True)
     (folder / "Snakefile").write_text((ROOT / "nbs/experiments/Snakefile").read_text())
     (folder / "presets.yaml").write_text(PRESETS)
+    published = tmp_path / "checkout/data/published"
+    published.mkdir(parents=True)
+    (published / "nobody.csv").write_text('source,kind,score\n"nobody, Table 0",plain,0.5\n')
     (folder / "walk.ipynb").write_text(
         _notebook(
-            "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\npause: float = 0.0 # seconds a step",
-            "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder(); tell = run.stage('walk'); r = random.Random(seed); x = 0.",
+            "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\n"
+            "pause: float = 0.0 # seconds a step\nnote: str = '' # any text",
+            "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder()\n"
+            "tell = run.stage('walk'); r = random.Random(seed); x = 0.",
             "for i in range(steps): x += r.random(); time.sleep(pause); tell(i + 1, steps)",
             "run.finish([dict(score=x)], data='none')",
         )
@@ -101,14 +108,16 @@ def checkout(tmp_path):
     (folder / "onwalk.ipynb").write_text(
         _notebook(
             "seed: int = 0",
-            "from advlatgan import runs\nrun = runs.Recorder()\nwalk = runs.read_json(run.need('walk') / 'record.json')",
-            "run.finish([dict(method='twice', score=2 * walk['rows'][0]['score'])], data='a walk')",
+            "from advlatgan import files, runs\nrun = runs.Recorder()\n"
+            "score = files.read_json(run.need('walk') / 'record.json')['rows'][0]['score']",
+            "run.finish([dict(method='twice', score=2 * score)], data='a walk')",
         )
     )
     (folder / "broken.ipynb").write_text(
         _notebook(
             "seed: int = 0\nhow: str = 'error'",
-            "import os\nif how == 'error': raise ValueError('the reason')\nif how == 'death': os.kill(os.getpid(), 9)",
+            "import os\nif how == 'error': raise ValueError('the reason')\n"
+            "if how == 'death': os.kill(os.getpid(), 9)",
         )
     )
     return tmp_path / "checkout"

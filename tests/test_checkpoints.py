@@ -179,7 +179,7 @@ FILES = dict(
 def test_sample(advlatgan, shelf, tmp_path, kind):
     "Files as promised, and the same a second time in another process, from a file and from its folder; no data set is near."
     from advlatgan.refiners import settings
-    from advlatgan.runs import main
+    from advlatgan.runs.cli import main
 
     options = [
         "--n",
@@ -248,7 +248,7 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_a_wrong_sample_call_is_one_line_and_status_2(shelf, capsys, what):
-    from advlatgan.runs import main
+    from advlatgan.runs.cli import main
 
     argv, reason = BAD[what]
     assert main(["sample", *(a.format(d=shelf) for a in argv)]) == 2
@@ -273,5 +273,5 @@ def test_in_a_process_of_its_own_too(advlatgan, shelf):
 
 
 def test_other_commands_do_not_import_torch():
-    code = "import sys; from advlatgan.runs import main; main(['list']); main(['report', 'nothing']); main(['fly']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from advlatgan.runs.cli import main; main(['list']); main(['report', 'nothing']); main(['fly']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0

@@ -5,6 +5,8 @@ from conftest import ROOT
 from PIL import Image
 
 from advlatgan import checks, features, runs
+from advlatgan.files import write_json
+from advlatgan.runs import cli
 
 
 @pytest.fixture
@@ -12,11 +14,11 @@ def refused(monkeypatch, tmp_path, capsys):
     "refused(*args) -> the one line that `advlatgan run` answers, called in this process, where starting anything is a failure."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: pytest.fail("it went on"))
+    monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
 
     def call(*args):
         status, (out, err) = (
-            runs.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
+            cli.main(["run", *map(str, args), "--out", str(tmp_path / "out")]),
             capsys.readouterr(),
         )
         assert (
@@ -84,10 +86,10 @@ WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer say
     "real_split=test": "mnist5k has no split 'test'",
     "backbone=sngn": "did you mean 'sngan'?",
     "method=qau": "did you mean 'qua'?",
-    "n_dis=0": "parameter 'n_dis' is 0: expected >= 1",
-    "batch_size=0": "parameter 'batch_size' is 0: expected >= 1",
-    "eps=-0.1": "parameter 'eps' is -0.1: expected >= 0",
-    "n_adv=-1": "parameter 'n_adv' is -1: expected >= 0",
+    "n_dis=0": "parameter 'n_dis' is '0': expected greater than or equal to 1",
+    "batch_size=0": "parameter 'batch_size' is '0': expected greater than or equal to 1",
+    "eps=-0.1": "parameter 'eps' is '-0.1': expected greater than or equal to 0",
+    "n_adv=-1": "parameter 'n_adv' is '-1': expected greater than or equal to 0",
     "method=div pair_sigma=0": "sigma is 0 and offset is 0",
     "device=cuda:99": "device cuda:99: there is no such device here",
     "device=tpu": "device tpu: there is no such device here",
@@ -164,15 +166,13 @@ def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
     experiments = runs.find_experiments(checkout)
     [run], [above] = (runs.plan(experiments, name) for name in ("walk", "onwalk"))
-    monkeypatch.setattr(runs, "carry_out", lambda *a: {"walk": "it went on"})
-    assert runs.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
+    monkeypatch.setattr(cli, "carry_out", lambda *a: {"walk": "it went on"})
+    assert cli.main(["run", "walk"]) == 2 and "no_such_check" in capsys.readouterr().err
     assert (
-        runs.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
+        cli.main(["run", "onwalk"]) == 2 and "no_such_check" in capsys.readouterr().err
     )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    runs.write_json(
-        folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[])
-    )
-    assert runs.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
-    assert runs.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
+    write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    assert cli.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
+    assert cli.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder

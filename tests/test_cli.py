@@ -2,14 +2,22 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
+
+from advlatgan import runs
+from advlatgan.runs import cli
+from advlatgan.runs.presets import COMMAND, Run, convert
 
 
 def records(out):
@@ -62,7 +70,10 @@ def test_needed_runs_come_first(advlatgan, checkout):
 
 def test_by_hand_a_needed_run_is_made_at_the_defaults(checkout):
     "A notebook opened in Jupyter that says its name, twice: the second time the run is there."
-    code = "import os; from advlatgan.runs import Recorder; f = Recorder('onwalk').need('walk') / 'record.json'; print(os.stat(f).st_mtime_ns, f)"
+    code = (
+        "import os; from advlatgan.runs import Recorder; "
+        "f = Recorder('onwalk').need('walk') / 'record.json'; print(os.stat(f).st_mtime_ns, f)"
+    )
     environ = {k: v for k, v in os.environ.items() if k != "ADVLATGAN_RUN"}
     done = [
         subprocess.run(
@@ -88,7 +99,7 @@ def test_a_failed_run_says_which_and_why(advlatgan, checkout, how, reason):
         else advlatgan("run", "broken", "-p", f"how={how}", cwd=checkout)
     )
     assert done.returncode == 1
-    [line] = [l for l in done.stderr.splitlines() if l.startswith("failed:")]
+    [line] = [x for x in done.stderr.splitlines() if x.startswith("failed:")]
     assert f"broken/{how}-s0-" in line and reason in line and "notebook.ipynb" in line
     found = records(checkout / "data/runs")
     assert not any(r["experiment"] == "broken" for r in found.values())
@@ -96,35 +107,166 @@ def test_a_failed_run_says_which_and_why(advlatgan, checkout, how, reason):
 
 
 BAD = {
-    ("run", "wal"): "did you mean 'walk'?",
-    ("run", "walk", "--preset", "cup"): "did you mean 'cpu'?",
-    ("run", "walk", "-p", "stepz=3"): "did you mean 'steps'?",
-    ("run", "walk", "-p", "steps=few"): "expected int",
-    ("run", "walk", "-p", "steps=2.5"): "expected int",
-    ("run", "walk", "-p", "pause=-1"): "expected >= 0",
-    ("run", "walk", "-p", "kind=plane"): "did you mean 'plain'?",
-    ("run", "walk", "-p", "steps"): "expected KEY=VALUE",
-    ("run", "walk", "--seeds", "one"): "invalid int value: 'one'",
-    ("run", "walk", "--seeds", "-3"): "expected 0 or more",
-    ("run", "walk", "--jobs", "0"): "expected 1 or more",
-    ("run", "walk", "--out", "/dev/null/runs"): "cannot be written",
-    ("run",): "required",
-    ("publish", "wlak"): "did you mean 'walk'?",
-    ("report", "wlak"): "did you mean 'walk'?",
-    ("fly",): "invalid choice",
+    "run wal": "did you mean 'walk'?",
+    "run walk --preset cup": "did you mean 'cpu'?",
+    "run walk -p stepz=3": "did you mean 'steps'?",
+    "run walk -p steps=few": "'steps' is 'few': expected a valid integer",
+    "run walk -p steps=2.5": "'steps' is '2.5': expected a valid integer",
+    "run walk -p pause=-1": "'pause' is '-1': expected greater than or equal to 0",
+    "run walk -p pause=inf": "'pause' is 'inf'",
+    "run walk -p pause=nan": "'pause' is 'nan'",
+    "run walk -p pause=1e999": "'pause' is '1e999'",
+    "run walk -p kind=plane": "'kind' is 'plane': did you mean 'plain'?",
+    "run walk -p steps": "expected KEY=VALUE",
+    "run walk -p seed=3": "use --seeds",
+    "run walk -p seed=0,1": "use --seeds",
+    "run walk -p seed=x": "use --seeds",
+    "run walk --seeds one": "'seed' is 'one': expected a valid integer",
+    "run walk --seeds 0 -3": "'seed' is '-3': expected greater",
+    "run walk --seeds 9223372036854775808": "'seed' is '9223372036854775808': expected less",
+    "run walk --jobs 0": "--jobs",
+    "run walk --out /dev/null/runs": "/dev/null/runs cannot be written",
+    "run walk --out=": "--out",
+    "run walk --forse": "--force",
+    "run walk -- --executr slurm": "--executr",
+    "run walk -- --cores many": "--cores",
+    "run walk -- plain": "'plain' is no option of Snakemake",
+    "run": "NAME",
+    "list wlak": "did you mean 'walk'?",
+    "publish wlak": "did you mean 'walk'?",
+    "report wlak": "did you mean 'walk'?",
+    "report walk --out=": "--out",
+    "rum walk": "Did you mean 'run'?",
+    "": "command",
 }
 
 
-@pytest.mark.parametrize("call", BAD, ids=" ".join)
-def test_a_wrong_call_is_one_line_and_status_2(advlatgan, checkout, call):
-    done = advlatgan(*call, cwd=checkout)
+@pytest.mark.parametrize("call", BAD)
+def test_a_wrong_call_is_one_line_and_status_2(checkout, monkeypatch, capsys, call):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
+    assert cli.main(call.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("advlatgan: ") and err.count("\n") == 1
+    assert BAD[call] in err
+    assert [p.name for p in (checkout / "data").iterdir()] == ["published"]
+
+
+def test_a_wrong_call_in_a_process_of_its_own(advlatgan, checkout):
+    done = advlatgan("run", "wal", cwd=checkout)
     assert done.returncode == 2 and done.stdout == ""
-    assert (
-        done.stderr.startswith("advlatgan: ")
-        and done.stderr.count("\n") == 1
-        and BAD[call] in done.stderr
+    assert done.stderr == "advlatgan: unknown experiment 'wal': did you mean 'walk'?\n"
+
+
+def test_list(checkout, monkeypatch, capsys):
+    "One line for each experiment; with a name, its presets and every parameter."
+    monkeypatch.chdir(checkout)
+    assert cli.main(["list"]) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["walk", "onwalk", "broken"]
+    assert "a random walk" in lines[0] and "smoke cpu" in lines[0]
+    assert cli.main(["list", "walk"]) == 0
+    text = capsys.readouterr().out
+    assert "seeds=0,1,2" in text and "--seeds" in text and "how far" in text
+    assert [f"-p {name} " in text for name in ("kind", "steps", "pause", "seed")] == [1, 1, 1, 0]
+
+
+@pytest.fixture
+def planned(checkout, monkeypatch):
+    "planned(*args) -> output folder and parameters of what a call would run, nothing is started."
+    called = []
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(cli, "make_report", lambda *a: [Path("none.md")])
+    monkeypatch.setattr(cli, "_show", lambda *a: None)
+    monkeypatch.setattr(
+        cli, "carry_out", lambda out, wanted, *a: called.append((out, wanted)) or {}
     )
-    assert not (checkout / "data").exists()
+
+    def call(*args):
+        assert cli.main(["run", *args]) == 0
+        out, wanted = called.pop()
+        return out, [r.params for r in wanted]
+
+    return call
+
+
+def test_seeds_and_values_asked_for_are_run(planned):
+    given = ["--seeds", "3", "9223372036854775807", "3", "-p", "steps=5,6", "kind=other"]
+    _, params = planned("walk", *given)
+    assert {(p["seed"], p["steps"], p["kind"]) for p in params} == {
+        (seed, steps, "other") for seed in (3, 2**63 - 1) for steps in (5, 6)
+    }
+    assert len(params) == 4
+
+
+def test_paths_mean_what_they_mean_where_the_call_is_made(planned, checkout, monkeypatch):
+    "Relative, ~, with commas and braces; in --out too. What the notebook finds as well is left."
+    elsewhere = checkout / "some/where"
+    for name in ("imgs", "a,b", "a{b}c"):
+        (elsewhere / name).mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(elsewhere))
+    out, [params] = planned("walk", "-p", "note=folder:some/where", "--out", "~/out")
+    assert out == elsewhere / "out" and params["note"] == "folder:some/where"
+    monkeypatch.chdir(elsewhere)
+    for name in ("imgs", "./imgs", "~/imgs", "a,b", "a{b}c"):
+        _, [params] = planned("walk", "-p", f"note=folder:{name}")
+        assert params["note"] == f"folder:{(elsewhere / Path(name).name)}"
+    _, params = planned("walk", "-p", "note=folder:imgs,folder:nowhere")
+    assert [p["note"] for p in params] == [f"folder:{elsewhere / 'imgs'}", "folder:nowhere"]
+
+
+EXPERIMENTS = runs.find_experiments(ROOT)
+
+
+def taken(param):
+    "Some text that a parameter takes, and what it takes it for."
+    for text in ("600", "0.625", "true", *param.allowed, "other"):
+        with suppress(runs.CallError):
+            return text, convert(param, [text] if param.type.startswith("list[") else text)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_parameter_that_is_offered_is_taken(name):
+    "At each preset, a value that is asked for is that of every run."
+    e = EXPERIMENTS[name]
+    for p in e.params.values():
+        if p.name != "seed":
+            text, value = taken(p)
+            for preset in e.presets:
+                found = runs.resolve(e, preset, {p.name: [text]})
+                assert [r[p.name] for r in found] == [value] * len(found), (preset, p.name)
+
+
+def test_run_folders_keep_their_names():
+    "As they were when runs were one module; else finished records would not be found again."
+    found = [r.folder for r in runs.plan(EXPERIMENTS, "fig09_toy", "cpu")]
+    assert found[:2] == ["fig09_toy/grid-s0-7f24f901", "fig09_toy/grid-s1-ab7b47b0"]
+    params = dict(seed=3, kind="folder:a/b", steps=20, pause=0.5, marks=[1, 2], on=True)
+    walk = Run(replace(EXPERIMENTS["fig09_toy"], name="walk"), params)
+    above = Run(replace(EXPERIMENTS["fig09_toy"], name="onwalk"), dict(seed=3), {"walk": walk})
+    assert [walk.folder, above.folder] == ["walk/folder_a_b-s3-dcec46a2", "onwalk/s3-b8cb0ce4"]
+    for name, e in EXPERIMENTS.items():
+        for file in () if e.needs else (ROOT / "data/results").glob(f"{name}.*.json"):
+            records = json.loads(file.read_text())["records"]
+            assert [Run(e, r["params"]).folder for r in records] == [r["folder"] for r in records]
+
+
+def test_odd_places(advlatgan, checkout, tmp_path):
+    """A long TMPDIR, a foreign kernel of our name, a home that cannot be written, no git; braces in
+    --out; a text with all that shells and Snakemake take for theirs, longer than a file's name."""
+    tmp = tmp_path / ("t" * 80)
+    tmp.mkdir()
+    kernel = tmp_path / "kernels/python3/kernel.json"
+    kernel.parent.mkdir(parents=True)
+    foreign = ["/usr/bin/python3", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    kernel.write_text(json.dumps(dict(argv=foreign, display_name="other", language="python")))
+    env = dict(TMPDIR=str(tmp), JUPYTER_PATH=str(tmp_path), HOME="/sys/home", PATH="/nowhere:/bin")
+    note = "a{b}c, 'd' \"e\" $HOME * é" + "x" * 300
+    out = checkout / "out{x}"
+    done = advlatgan("run", "walk", "-p", f"note={note}", "--out", out, cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    found = records(out).values()
+    assert sorted(r["params"]["note"] for r in found) == sorted(note.split(","))
 
 
 def test_bad_presets_and_notebooks_are_named(advlatgan, checkout):
@@ -137,25 +279,15 @@ def test_bad_presets_and_notebooks_are_named(advlatgan, checkout):
         (folder / "walk.ipynb").read_text().replace('"parameters"', '"other"')
     )
     done = advlatgan("run", "walk", cwd=checkout)
-    assert (
-        done.returncode == 2
-        and "0 cells tagged 'parameters'" in done.stderr
-        and not (checkout / "data").exists()
-    )
+    assert done.returncode == 2 and "no cell tagged 'parameters'" in done.stderr
+    assert not (checkout / "data/runs").exists()
 
 
 def test_outside_a_checkout_run_says_so(tmp_path):
     "The installed package, not the editable one, is what a user outside a checkout has."
-    target = tmp_path / "site/advlatgan"
-    target.mkdir(parents=True)
-    for path in (ROOT / "advlatgan").glob("*.py"):
-        (target / path.name).write_text(path.read_text())
+    shutil.copytree(ROOT / "advlatgan", tmp_path / "site/advlatgan")
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from advlatgan.runs import main; sys.exit(main(['run', 'fig09_toy']))",
-        ],
+        [*COMMAND, "run", "fig09_toy"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -165,69 +297,89 @@ def test_outside_a_checkout_run_says_so(tmp_path):
 
 
 def _alive(marker):
-    "Command lines of live processes that mention `marker`."
+    "Live processes that mention `marker` in their command line or environment."
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode()
+            line = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
         except OSError:
             continue
-        if marker in line:
-            found.append(line)
+        if str(marker).encode() in line and entry.name != str(os.getpid()):
+            found.append(line.replace(b"\0", b" ").decode()[:200])
     return found
 
 
-@pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc")
-def test_killed_in_mid_run_it_takes_up_again(advlatgan, checkout):
-    out, calm = checkout / "killed", checkout / "calm"
-    call = ["run", "walk", "--preset", "cpu", "--jobs", "1", "--out"]
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("advlatgan"), *call, out],
+def _until(condition, seconds=60.0):
+    "Wait for it, or fail."
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def _start(checkout, out, tmp, *args):
+    "`advlatgan run walk`, not waited for."
+    return subprocess.Popen(
+        [*COMMAND, "run", "walk", *args, "--jobs", "1", "--out", str(out)],
         cwd=checkout,
+        env=os.environ | dict(TMPDIR=tmp),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    for _ in range(600):  # until one run is finished and the next is under way
-        if len(records(out)) == 1 and list(out.glob("walk/*/progress.json")):
-            break
-        time.sleep(0.1)
-    else:
-        pytest.fail("the first run never finished")
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+
+
+def _workflow(out):
+    "The pid of the workflow process of that output folder."
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"--workflow" in (entry / "cmdline").read_bytes():
+                if (entry / "cwd").resolve() == out:
+                    return int(entry.name)
+
+
+def table(done):
+    return [line for line in done.stdout.splitlines() if line.startswith("|")]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("victim", ["command", "workflow", "both"])
+def test_killed_in_mid_run_it_takes_up_again(advlatgan, checkout, victim):
+    out, calm = checkout / "killed", checkout / "calm"
+    tmp = tempfile.mkdtemp(dir="/tmp")
+    process = _start(checkout, out, tmp, "--preset", "cpu")
+    # until one run is finished and the next is under way
+    _until(lambda: len(records(out)) == 1 and list(out.glob("walk/*/progress.json")), 120)
+    workflow = _workflow(out)
+    if victim != "workflow":
+        os.kill(process.pid, signal.SIGKILL)
+    if victim != "command":
+        os.kill(workflow, signal.SIGKILL)
+    assert process.wait(30) == (1 if victim == "workflow" else -signal.SIGKILL)
+    _until(lambda: not _alive(out), 10)  # what it had started ends with it
     [first] = out.glob("walk/*/record.json")
     stamp = first.stat().st_mtime_ns
-    for _ in range(50):  # what it had started ends with it
-        if not _alive(str(out)):
-            break
-        time.sleep(0.1)
-    assert not _alive(str(out)) and len(records(out)) == 1
-    again = advlatgan(*call, out, cwd=checkout)
+    call = ["run", "walk", "--preset", "cpu", "--jobs", "1", "--out"]
+    again = advlatgan(*call, out, cwd=checkout, env=dict(TMPDIR=tmp))
     assert again.returncode == 0, again.stderr
     assert first.stat().st_mtime_ns == stamp  # the finished one was kept
-    undisturbed = advlatgan(*call, calm, cwd=checkout)
-    assert undisturbed.returncode == 0, undisturbed.stderr
-    table = lambda done: [line for line in done.stdout.splitlines() if line.startswith("|")]
-    assert table(again) == table(undisturbed) and len(table(again)) == 3
-    assert {k: r["rows"] for k, r in records(out).items()} == {
-        k: r["rows"] for k, r in records(calm).items()
-    }
+    assert os.listdir(tmp) == []  # and no temporary folder of the killed command
+    os.rmdir(tmp)
+    if victim == "command":
+        undisturbed = advlatgan(*call, calm, cwd=checkout)
+        assert undisturbed.returncode == 0, undisturbed.stderr
+        assert table(again) == table(undisturbed) and len(table(again)) == 3
+        rows = lambda out: {k: r["rows"] for k, r in records(out).items()}
+        assert rows(out) == rows(calm)
 
 
 def test_two_commands_do_not_write_to_one_folder(checkout, advlatgan):
     out = checkout / "out"
-    call = ["run", "walk", "-p", "steps=200", "pause=0.1", "--out", out]
-    first = subprocess.Popen(
-        [Path(sys.executable).with_name("advlatgan"), *map(str, call)],
-        cwd=checkout,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    first = _start(checkout, out, "/tmp", "-p", "steps=200", "pause=0.1")
     try:
-        for _ in range(300):
-            if list(out.glob("walk/*/progress.json")):
-                break
-            time.sleep(0.1)
+        _until(lambda: list(out.glob("walk/*/progress.json")))
         second = advlatgan("run", "walk", "--out", out, cwd=checkout)
         assert second.returncode == 2 and "another 'advlatgan run'" in second.stderr
     finally:

@@ -16,6 +16,7 @@ EXPERIMENTS = sorted(p.stem for p in (ROOT / "nbs/experiments").glob("*.ipynb"))
 SHOWN = (
     "nbs/index.ipynb",
     "nbs/30_mining.ipynb",
+    *(f"nbs/{p.name}" for p in (ROOT / "nbs").glob("8*.ipynb")),
     *(f"nbs/experiments/{name}.ipynb" for name in EXPERIMENTS),
 )
 
@@ -45,7 +46,7 @@ def test_notebook_runs_top_to_bottom(name):
     "In a fresh kernel, in the folder where a reader opens it."
     import papermill
 
-    from advlatgan.runs import local_kernels
+    from advlatgan.runs.records import local_kernels
 
     with local_kernels() as kernels:
         papermill.execute_notebook(
@@ -100,10 +101,10 @@ def test_what_a_notebook_says_of_published_runs_holds(name, monkeypatch):
 def test_package_is_in_step_with_the_notebooks(copy):
     "Exported anew from nothing: the same modules, no more and no fewer."
     modules = lambda root: {
-        p.relative_to(root).as_posix(): p.read_text() for p in (root / "advlatgan").glob("*.py")
+        p.relative_to(root).as_posix(): p.read_text() for p in (root / "advlatgan").rglob("*.py")
     }
     there = modules(ROOT)
-    for path in (copy / "advlatgan").glob("*.py"):
+    for path in (copy / "advlatgan").rglob("*.py"):
         path.unlink()
     subprocess.run([BIN / "nbdev_export"], cwd=copy, check=True, capture_output=True)
     assert modules(copy).keys() == there.keys()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..losses import gan_loss
+from ..nets_stylegan2.layers import BatchStd
 from ..training import Adam, Batch, Phase
 
 # %% auto #0
@@ -43,8 +44,8 @@ def judge_both(
     y_fake: Tensor | None = None,  # (M,)
     **options,  # of D
 ) -> tuple:  # what D says of real ones, and of fakes
-    "`judge` on both, in one pass where batch norm does not couple them."
-    if any(isinstance(m, _BatchNorm) for m in D.modules()):
+    "`judge` on both, in one pass where no layer of D couples the images of a batch."
+    if any(isinstance(m, (_BatchNorm, BatchStd)) for m in D.modules()):
         return judge(D, x_real, y, **options), judge(D, x_fake, y_fake, **options)
     both = None if y is None else torch.cat([y, y_fake])
     out, n = judge(D, torch.cat([x_real, x_fake]), both, **options), len(x_real)
