@@ -92,7 +92,7 @@ def check_images(
         raise ValueError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
     find_device(device)
     images = _described(dataset, split, img_size)
-    data._check_batch(images, batch_size)
+    data.check_batch(images, batch_size)
     spec = chosen.spec(chosen.images(images), z_dim, width)
     if fresh_y and not spec["num_classes"]:
         raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")

@@ -19,7 +19,7 @@ from . import checkpoints
 from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
 
 # %% auto #0
-__all__ = ['specification', 'as_checkpoint', 'import_official', 'import_command', 'load_weights']
+__all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'load_weights']
 
 # %% ../nbs/49_import.ipynb #f8cf5f3d
 def specification(
@@ -70,7 +70,7 @@ def import_official(
     return as_checkpoint(found, out, about, images)
 
 
-def import_command(
+def command(
     pkl: Annotated[
         Path, typer.Argument(metavar="PKL", help="a pickle of the official stylegan2-ada-pytorch")
     ],
@@ -79,14 +79,14 @@ def import_command(
     images: Annotated[
         int, typer.Option(min=1, help="images of G, for D's minibatch statistic")
     ] = 64,
-) -> None:
+) -> int:  # exit status
     "Make a checkpoint of an official StyleGAN2-ADA pickle, of which nothing is executed."
     try:
         path = import_official(pkl, out, psi, images)
-    except (ValueError, OSError) as e:
-        typer.echo(f"advlatgan import: {e}", err=True)
-        raise typer.Exit(2) from None
+    except OSError as e:
+        raise ValueError(f"{e.filename or pkl}: {e.strerror}") from None
     typer.echo(f"{path}: sample, evaluate and every refiner take it")
+    return 0
 
 # %% ../nbs/49_import.ipynb #c425aeb4
 def load_weights(

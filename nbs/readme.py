@@ -13,7 +13,7 @@ NOTE = "<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->\n\n"
 
 
 def readme() -> str:
-    "The index notebook as Markdown: links start at the root, cells marked `#| echo: false` show only their output."
+    "The index notebook as Markdown; cells marked `#| echo: false` show only their output."
     notebook = nbformat.read(ROOT / "nbs/index.ipynb", as_version=4)
     notebook.metadata.language_info = {"name": "python"}
     for cell in notebook.cells:

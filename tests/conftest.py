@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from advlatgan.runs.presets import COMMAND
-
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -26,6 +24,7 @@ def pytest_unconfigure(config):
 @pytest.fixture
 def advlatgan():
     "Call the command in a process of its own: advlatgan(*args, cwd=…) -> CompletedProcess."
+    from advlatgan.runs.presets import COMMAND
 
     def call(*args, cwd=ROOT, env=None, timeout=300):
         return subprocess.run(
@@ -39,6 +38,32 @@ def advlatgan():
         )
 
     return call
+
+
+@pytest.fixture
+def command(capsys):
+    "Call a command in this process: command(*args) -> (status, what it printed, what it said)."
+    from advlatgan.runs.cli import main
+
+    def call(*args):
+        capsys.readouterr()
+        status = main([*map(str, args)])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def process():
+    "The same in a process of its own, to be killed: process(*args) -> Popen."
+    from advlatgan.runs.presets import COMMAND
+
+    def start(*args):
+        pipes = dict(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen([*COMMAND, *map(str, args)], text=True, **pipes)
+
+    return start
 
 
 def _notebook(*cells):

@@ -1,4 +1,4 @@
-"""What is refused before anything starts: status 2, one line that names the thing, and no kernel, no folder."""
+"""What is refused before anything starts: status 2, one line, no kernel, no folder."""
 
 import pytest
 from conftest import ROOT
@@ -11,7 +11,7 @@ from advlatgan.runs import cli
 
 @pytest.fixture
 def refused(monkeypatch, tmp_path, capsys):
-    "refused(*args) -> the one line that `advlatgan run` answers, called in this process, where starting anything is a failure."
+    "refused(*args) -> the line that `advlatgan run` answers; starting anything is a failure."
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path))
     monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
@@ -42,7 +42,7 @@ def test_data_that_is_not_there(refused, tmp_path, monkeypatch):
     assert refused("bench_metrics", "-p", "dataset=nope") == refused(
         "bench_metrics", "-p", "dataset=nope", "--force"
     )
-    assert "bench_metrics: unknown image set 'nope': did you mean" in refused(
+    assert "bench_metrics: unknown image set 'nope': known:" in refused(
         "bench_metrics", "-p", "dataset=nope"
     )
     assert f"looked for {tmp_path / 'MNIST/raw'}" in refused(
@@ -74,14 +74,14 @@ WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer say
     "dataset=minst": "unknown image set 'minst': did you mean 'mnist'?",
     "dataset=mnist": "mnist is not there: looked for",
     "dataset=folder:torn": "folder:torn: cannot read class 1/1.png: no picture",
-    "dataset=folder:sizes": "pictures of different sizes: class 0/0.png (28 × 28), class 1/9.png (32 × 28): pass img_size",
-    "dataset=folder:channels": "pictures of different channels: class 0/0.png (3 channels), class 1/9.png (1 channels): pass img_size",
-    "dataset=folder:wide": "folder:wide has pictures of 40 × 28: the networks make square ones, set img_size, for example 40",
+    "dataset=folder:sizes": "class 0/0.png (28 × 28), class 1/9.png (32 × 28): pass img_size",
+    "dataset=folder:channels": "class 0/0.png (3 channels), class 1/9.png (1 channels)",
+    "dataset=folder:wide": "40 × 28: the networks make square ones, set img_size, for example 40",
     "img_size=30": "img_size is 30: expected a multiple of 4 from 16",
-    "dataset=folder:small batch_size=13": "batch_size is 13: folder:small has 12 images, choose 1 to 12",
-    "dataset=folder:few batch_size=2": "folder:few all has 4 images: to measure against it takes 6 or more",
+    "dataset=folder:small batch_size=13": "folder:small has 12 images, choose 1 to 12",
+    "dataset=folder:few batch_size=2": "4 images: to measure against it takes 6 or more",
     "dataset=folder:flat backbone=cgan batch_size=2": "folder:flat has no labels",
-    "dataset=folder:split batch_size=2 real_split=test": "folder:split test has pictures of (3, 32, 32), train of (3, 28, 28)",
+    "dataset=folder:split batch_size=2 real_split=test": "(3, 32, 32), train of (3, 28, 28)",
     "split=test": "mnist5k has no split 'test'",
     "real_split=test": "mnist5k has no split 'test'",
     "backbone=sngn": "did you mean 'sngan'?",
@@ -90,7 +90,7 @@ WRONG = {  # arguments of `advlatgan run train_images -p` -> what the answer say
     "batch_size=0": "parameter 'batch_size' is '0': expected greater than or equal to 1",
     "eps=-0.1": "parameter 'eps' is '-0.1': expected greater than or equal to 0",
     "n_adv=-1": "parameter 'n_adv' is '-1': expected greater than or equal to 0",
-    "method=div pair_sigma=0": "sigma is 0 and offset is 0",
+    "method=div pair_sigma=0": "sigma and offset are 0",
     "device=cuda:99": "device cuda:99: there is no such device here",
     "device=tpu": "device tpu: there is no such device here",
     "method=qua stats=train": "parameter 'stats' is 'train'",
@@ -135,7 +135,7 @@ def test_one_wrong_value_of_a_sweep_stops_all(refused):
 
 
 def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
-    "As a user calls it, from a folder below the checkout; data are looked for where the notebook will run."
+    "As a user calls it, from a folder below; data are looked for where the notebook will run."
     monkeypatch.delenv("ADVLATGAN_DATA", raising=False)
     done = advlatgan(
         "run",
@@ -153,7 +153,8 @@ def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
         and not (tmp_path / "out").exists()
     )
     assert done.stderr.startswith(
-        f"advlatgan: bench_metrics: folder:no/such: there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
+        "advlatgan: bench_metrics: folder:no/such: "
+        f"there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
     )
 
 

@@ -1,11 +1,13 @@
-"""The real readers of torchvision on small archives in the true formats, and decoding in several processes."""
+"""torchvision's readers on small archives in their true formats; decoding in several processes."""
 
 import hashlib
+import os
 import pickle
 import struct
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ import torch
 from PIL import Image
 from torchvision import datasets as tv
 
-from advlatgan.data import ImageData, image_dataset
+from advlatgan.data import ImageData, image_dataset, splits, stack, to_uint8
 
 rng = np.random.default_rng(0)
 
@@ -44,15 +46,16 @@ def mnist(tmp_path):
 
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
-    "Five pickled batches of 3 images, one test batch, the list of classes; torchvision is told their sums."
+    "Five pickled batches of 3 images, one of test, the classes; torchvision is told their sums."
     folder = tmp_path / tv.CIFAR10.base_folder
     folder.mkdir()
     made = {}
     for file, _ in tv.CIFAR10.train_list + tv.CIFAR10.test_list:
-        made[file] = dict(data=pixels(3, 3072), labels=[int(rng.integers(10)) for _ in range(3)])
+        labels = [int(rng.integers(10)) for _ in range(3)]
+        made[file] = {"data": pixels(3, 3072), "labels": labels}
         (folder / file).write_bytes(pickle.dumps(made[file]))
     (folder / "batches.meta").write_bytes(
-        pickle.dumps(dict(label_names=[f"class {i}" for i in range(10)]))
+        pickle.dumps({"label_names": [f"class {i}" for i in range(10)]})
     )
     for part in ("train_list", "test_list"):
         monkeypatch.setattr(
@@ -107,7 +110,7 @@ def celeba(tmp_path, monkeypatch):
 
 @pytest.fixture
 def imagenet(tmp_path):
-    "Two classes of 2 validation pictures of different sizes, already unpacked, and the list of classes."
+    "Two classes of 2 validation pictures of different sizes, unpacked, and the list of classes."
     for k, wnid in enumerate(("n01440764", "n01443537")):
         (tmp_path / "imagenet/val" / wnid).mkdir(parents=True)
         for i in range(2):
@@ -131,22 +134,55 @@ def test_mnist(mnist):
     assert image_dataset("mnist", root, img_size=32).x.shape == (12, 1, 32, 32)
 
 
+def shows(image, label, made):
+    "Whether each channel of a stacked image shows the digit that its label names."
+    return all(
+        any(torch.equal(channel, torch.from_numpy(x)) and y == digit for x, y in zip(*made))
+        for channel, digit in zip(image, (label // 100, label // 10 % 10, label % 10))
+    )
+
+
 def test_stacked_mnist_is_fixed_triples_of_the_split(mnist):
     root, made = mnist
     data = image_dataset("stacked-mnist", root)
     assert data.x.shape == (100_000, 3, 28, 28) and data.num_classes == 1000
-    digits = torch.stack([data.y // 100, data.y // 10 % 10, data.y % 10], 1)
-    for i in (0, 99_999):
-        for c in range(3):  # channel c shows one of the digits that the label names
-            assert any(
-                torch.equal(data.x[i, c], torch.from_numpy(x)) and y == digits[i, c]
-                for x, y in zip(*made["train"])
-            )
-    assert (
-        image_dataset("stacked-mnist", root).identity
-        == data.identity
-        != image_dataset("stacked-mnist", root, "test").identity
-    )
+    assert all(shows(data.x[i], data.y[i], made["train"]) for i in (0, 99_999))
+    assert image_dataset("stacked-mnist", root).identity == data.identity
+    assert image_dataset("stacked-mnist", root, "test").identity != data.identity
+
+
+PROTOCOLS = {  # digits of 12 + 4, pixels, triples
+    "smnist_veegan": (16, 28, 128_000),
+    "smnist_unrolled": (12, 28, 60_000),
+    "smnist_pgmgan": (12, 32, 100_000),
+    "smnist_ivgan": (12, 64, 60_000),
+}
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_stacked_mnist_by_a_papers_protocol(mnist, name):
+    root, made = mnist
+    n_digits, size, n = PROTOCOLS[name]
+    data = image_dataset(name, root)
+    assert data.x.shape == (n, 3, size, size) and len(data.x.digits) == n_digits
+    assert data.num_classes == 1000 and data.x.nbytes < data.x[:1].nbytes * n / 20
+    x, y = next(data.batches(50, torch.Generator().manual_seed(0)))
+    assert x.shape == (50, 3, size, size) and x.min() >= -1 and x.max() <= 1
+    if size == 28:
+        both = [np.concatenate(parts) for parts in zip(made["train"], made["test"])]
+        x = to_uint8(x)
+        assert all(shows(x[i], y[i], both) for i in range(50))
+    if name == "smnist_veegan":
+        with pytest.raises(ValueError, match=r"^smnist_veegan has no split 'test': choose from"):
+            image_dataset(name, root, "test")
+    else:
+        assert len(image_dataset(name, root, "test").x.digits) == 4
+
+
+def test_stacked_mnist_refuses_what_is_no_digits(cifar10):
+    root, _ = cifar10
+    with pytest.raises(ValueError, match=r"^cifar10 train is no set of digits \(3 channels"):
+        image_dataset("smnist_pgmgan:cifar10", root)
 
 
 def test_cifar10(cifar10):
@@ -157,7 +193,8 @@ def test_cifar10(cifar10):
         data.x, torch.from_numpy(np.concatenate([b["data"] for b in batches])).view(15, 3, 32, 32)
     )
     assert (
-        data.y.tolist() == sum((b["labels"] for b in batches), []) and data.classes[3] == "class 3"
+        data.y.tolist() == [y for b in batches for y in b["labels"]]
+        and data.classes[3] == "class 3"
     )
     assert len(image_dataset("cifar10", root, "test")) == 3
 
@@ -274,7 +311,8 @@ def test_an_unreadable_picture_among_many_is_one_line(many):
 
 
 def test_two_processes_may_decode_at_once(many):
-    call = f"from advlatgan.data import image_dataset as d; print(d('folder:many', {str(many)!r}).identity)"
+    read = f"image_dataset('folder:many', {str(many)!r})"
+    call = f"from advlatgan.data import image_dataset; print({read}.identity)"
     both = [
         subprocess.Popen([sys.executable, "-c", call], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -294,15 +332,56 @@ def test_a_killed_decoder_leaves_nothing_that_is_taken_for_a_set(many):
     assert torch.bincount(image_dataset("folder:many", many).y).tolist() == [500] * 3
 
 
+@pytest.mark.parametrize("error", [30, 13, 28])
+def test_a_root_that_cannot_be_written_serves_and_says_so(many, monkeypatch, error):
+    "A read-only share, a folder of somebody else's, a full disk."
+    want = image_dataset("folder:many", many).identity
+    (many / "share").mkdir()
+    (many / "many").rename(many / "share/many")
+    mkdir = Path.mkdir
+
+    def refuse(self, *args, **kwargs):
+        if self.is_relative_to(many / "share"):
+            raise OSError(error, os.strerror(error), str(self))
+        return mkdir(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.warns(UserWarning, match="is not kept, the next call makes it again"):
+        data = image_dataset("folder:many", many / "share")
+    assert data.identity == want and [p.name for p in (many / "share").iterdir()] == ["many"]
+
+
+def test_a_root_that_is_not_there_is_not_made(many, monkeypatch, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("ADVLATGAN_DATA", raising=False)
+    assert len(image_dataset(f"folder:{many / 'many'}")) == 1500
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_path_may_begin_with_the_home_folder(many, monkeypatch):
+    monkeypatch.setenv("HOME", str(many))
+    assert len(image_dataset("folder:~/many", many)) == 1500
+    assert splits("folder:~/many", many) == ("all",)
+
+
+def noise():
+    x = torch.from_numpy(pixels(100, 3, 8, 8))
+    return ImageData("noise", x, torch.arange(100) % 7, flip=True, noise=True)
+
+
+SETS = {
+    "images": noise,
+    "drawn once": lambda: stack(image_dataset("mnist5k"), n=100),
+    "drawn anew": lambda: stack(image_dataset("mnist5k"), "smnist_unrolled", n=100),
+    "shuffled": lambda: stack(image_dataset("mnist5k"), "smnist_ivgan", n=100),
+}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_streamed_and_resident_batches_are_the_same():
-    data = ImageData(
-        "noise",
-        torch.from_numpy(pixels(100, 3, 8, 8)),
-        torch.arange(100) % 7,
-        flip=True,
-        noise=True,
-    )
+@pytest.mark.parametrize("name", SETS)
+def test_streamed_and_resident_batches_are_the_same(name):
+    data = SETS[name]()
 
     def first(data):
         batches = data.batches(16, torch.Generator("cuda").manual_seed(0))
@@ -310,3 +389,15 @@ def test_streamed_and_resident_batches_are_the_same():
 
     for (a, y), (b, u) in zip(first(data), first(data.to("cuda"))):
         assert torch.equal(a, b) and torch.equal(y, u) and a.is_cuda
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_read_ahead_batches_are_the_same(name):
+    data = SETS[name]().to("cpu")
+
+    def first(read_ahead):
+        batches = data.batches(16, torch.Generator().manual_seed(0), read_ahead)
+        return [next(batches) for _ in range(20)]
+
+    for (a, y), (b, u) in zip(first(False), first(True)):
+        assert torch.equal(a, b) and torch.equal(y, u)

@@ -9,7 +9,7 @@ import torch.distributed as dist
 
 
 def job(out, case, steps, checkpoint=None):
-    "A small run, alone or as one of several processes; the first writes the weights and the history."
+    "A small run, alone or as one of several processes, which write weights and history."
     from advlatgan import data, losses, nets, training
     from advlatgan.methods import advlatgan, gan
 
@@ -94,6 +94,7 @@ def test_processes_stay_alike_with_batch_norm_penalty_and_checkpoints(tmp_path):
         for k, v in net.items()
         if "running" not in k and "num_batches" not in k
     ]
+    kept = None
     for again in (False, True):  # the second time resumed: nothing left to do
         together(tmp_path, out, "images", 4, str(folder))
         first, second = (torch.load(f"{out}.{rank}") for rank in (0, 1))

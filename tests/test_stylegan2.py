@@ -110,6 +110,23 @@ def test_an_imported_pickle_is_sampled_and_refined(tmp_path):
     assert torch.allclose(D(x := G(z, y), y)[:1], D(x[:1], y[:1]), atol=1e-4)
 
 
+@needs_oracles
+def test_the_command_imports_and_what_it_made_is_sampled(advlatgan, tmp_path):
+    done = advlatgan("import", ORACLES / "grey_skip.pkl", "--out", tmp_path / "run", "--psi", 0.7)
+    assert done.returncode == 0 and "step-00000000.safetensors" in done.stdout, done.stderr
+    call = ("--out", tmp_path / "pictures", "--n", 5, "--refine", "--n-adv", 2, "--device", "cpu")
+    done = advlatgan("sample", tmp_path / "run", *call)
+    assert done.returncode == 0 and (tmp_path / "pictures/grid.png").exists(), done.stderr
+
+
+def test_the_command_refuses_in_one_line(advlatgan, tmp_path):
+    (tmp_path / "network.pkl").write_bytes(pickle.dumps({"weights": [1, 2]}))
+    done = advlatgan("import", tmp_path / "network.pkl", "--out", tmp_path / "run")
+    assert done.returncode == 2 and not (tmp_path / "run").exists()
+    (line,) = done.stderr.splitlines()
+    assert "another program" in line
+
+
 def test_refining_is_the_same_one_by_one():
     torch.manual_seed(0)
     G, D = (net.eval() for net in pair(16, z_dim=8, width=1 / 32))
@@ -239,6 +256,10 @@ def test_bad_calls_are_one_clear_line():
         pair(16, width=1 / 32, D=dict(architecture="skipp"))
     with pytest.raises(ValueError, match="unknown noise 'constant'"):
         G(torch.randn(2, 8), torch.tensor([0, 1]), noise="constant")
+    with pytest.raises(ValueError, match="unknown augmentation 'colour'"):
+        AugmentPipe("colour")
+    with pytest.raises(ValueError, match="p is 2"):
+        AugmentPipe("bgc", p=2)
 
 
 # Augmentations

@@ -173,7 +173,7 @@ class MainG(nn.Module):
         changed = self.ada or (lambda x: x)
         return gan_loss("bce").G(judge(nets.D, changed(x_fake), batch.y_z))
 
-# %% ../../nbs/58_stylegan2_training.ipynb #2b5fcdc7
+# %% ../../nbs/58_stylegan2_training.ipynb #52771d83
 class R1(nn.Module):
     "D's penalty, as many times as strong as it is rare."
 
@@ -185,7 +185,8 @@ class R1(nn.Module):
         x = batch.x.detach().requires_grad_()
         d = judge(nets.D, x if self.ada is None else self.ada(x), batch.y)
         s = self.settings
-        return s["every"] * s["gamma"] * gradient_penalty(d, x).mean()
+        penalty = s["gamma"] * gradient_penalty(d, x).mean()
+        return s["every"] * penalty + 0 * d.mean()  # every weight has a gradient, if it is 0
 
 
 class PathLength(nn.Module):
@@ -203,7 +204,8 @@ class PathLength(nn.Module):
         lengths = path_lengths(x, ws, torch.randn_like(x))
         mean = self.mean.lerp(lengths.mean(), s["decay"])
         self.mean.copy_(mean.detach())
-        return s["every"] * s["weight"] * (lengths - mean).square().mean()
+        penalty = s["weight"] * (lengths - mean).square().mean()
+        return s["every"] * penalty + 0 * x.mean()  # every weight has a gradient, if it is 0
 
 # %% ../../nbs/58_stylegan2_training.ipynb #c959a23c
 def networks(G: nn.Module, D: nn.Module) -> dict[str, nn.Module]:

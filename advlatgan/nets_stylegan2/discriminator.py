@@ -158,25 +158,30 @@ def pair(
     own = dict(z_dim=z_dim, w_dim=max(1, round(512 * width)))
     return StyleG(**(both | own | (G or {}))), StyleD(**(both | (D or {})))
 
-# %% ../../nbs/15_stylegan2_discriminator.ipynb #22abf11b
+# %% ../../nbs/15_stylegan2_discriminator.ipynb #ae2fdd7f
 @torch.no_grad()
 def hold_batch_std(
     G: StyleG,
     D: StyleD,
-    n: int = 64,  # images, in groups as D compares them
+    n: int = 64,  # images, in whole groups as D compares them
     seed: int = 0,  # of their latents
-) -> Tensor:  # (std_channels,); D keeps it, and uses it in eval mode
+) -> (
+    Tensor | None
+):  # (std_channels,), which D keeps and uses in eval mode; None: D has no such layer
     "The mean of D's minibatch statistic over images of G, so that D judges each image by itself."
     layer, stds, device = D.b4.mbstd, [], next(D.parameters()).device
-    noted = lambda layer, args: stds.append(group_std(args[0], layer.group_size, layer.channels))
-    z = torch.randn(n, G.z_dim, generator=torch.Generator().manual_seed(seed)).to(device)
-    y = torch.arange(n, device=device) % G.num_classes if G.num_classes else None
+    if not isinstance(layer, BatchStd):
+        return None
+    m = layer.group_size or n
+    noted = lambda layer, args: stds.append(group_std(args[0], m, layer.channels))
+    z = torch.randn(max(n // m, 1) * m, G.z_dim, generator=torch.Generator().manual_seed(seed))
+    y = torch.arange(len(z)) % G.num_classes if G.num_classes else None
     modes, handle = (G.training, D.training), layer.register_forward_pre_hook(noted)
     G.eval()
     D.eval()
-    for rows in torch.arange(n, device=device).split(layer.group_size or n):
-        label = () if y is None else (y[rows],)
-        D(G(z[rows], *label), *label)
+    for rows in torch.arange(len(z)).split(m):
+        label = () if y is None else (y[rows].to(device),)
+        D(G(z[rows].to(device), *label), *label)
     handle.remove()
     G.train(modes[0])
     D.train(modes[1])

@@ -43,28 +43,16 @@ from advlatgan.runs.workflow import (
 )
 
 # %% auto #0
-__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'HIDDEN', 'listing', 'run',
-           'report', 'publish', 'main']
+__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN', 'listing',
+           'run', 'report', 'publish', 'claims', 'main']
 
-# %% ../../nbs/85_cli.ipynb #fa13f1ad
-def listing(
-    name: Annotated[str, typer.Argument(help="an experiment")] = "",
-) -> int:
-    "The experiments; with NAME its presets and parameters."
-    if name:
-        _about(*_chosen([name]))
-    else:
-        rows = [(e.name, e.reproduces, " ".join(e.presets)) for e in _chosen()]
-        _print_table(("experiment", "reproduces", "presets"), rows, one_line=True)
-    return 0
-
-
+# %% ../../nbs/85_cli.ipynb #42a44a47
 def _chosen(names=()):
     "The experiments of these names; of no names, all."
     known = find_experiments()
     return [pick(known, name, "unknown experiment") for name in names or known]
 
-
+# %% ../../nbs/85_cli.ipynb #532d3254
 def _print_table(head, rows, one_line=False):
     "As wide as the terminal; one that is piped has room for all."
     from rich.console import Console
@@ -79,7 +67,16 @@ def _print_table(head, rows, one_line=False):
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width, force_jupyter=False, highlight=False).print(table)
 
-# %% ../../nbs/85_cli.ipynb #5bed2c8d
+# %% ../../nbs/85_cli.ipynb #db9951b0
+def _option(name):
+    return "--seeds" if name == "seed" else f"-p {name}"
+
+
+def _plain(value):
+    "As one would write it after -p."
+    return ",".join(map(str, value)) if isinstance(value, list) else value
+
+# %% ../../nbs/85_cli.ipynb #e031d3a6
 def _about(e):
     "An experiment's presets and parameters."
     rows = []
@@ -95,16 +92,29 @@ def _about(e):
     ]
     _print_table(("parameter", "default", "type", "allowed", "what it is"), rows)
 
+# %% ../../nbs/85_cli.ipynb #a9adb08f
+def listing(
+    name: Annotated[str, typer.Argument(help="an experiment")] = "",
+) -> int:
+    "The experiments; with NAME its presets and parameters."
+    if name:
+        _about(*_chosen([name]))
+    else:
+        rows = [(e.name, e.reproduces, " ".join(e.presets)) for e in _chosen()]
+        _print_table(("experiment", "reproduces", "presets"), rows, one_line=True)
+    return 0
 
-def _option(name):
-    return "--seeds" if name == "seed" else f"-p {name}"
+# %% ../../nbs/85_cli.ipynb #44f7589c
+def _place(text, root):
+    "'folder:PATH' as the notebook must write it, if PATH is there, seen from here; else ''."
+    kind, _, name = text.partition(":")
+    path = Path(name).expanduser()
+    if kind != "folder" or not name or not path.exists():
+        return ""
+    same = path.resolve() == (root / name).resolve()
+    return text if same else f"folder:{path.resolve()}"
 
-
-def _plain(value):
-    "As one would write it after -p."
-    return ",".join(map(str, value)) if isinstance(value, list) else value
-
-# %% ../../nbs/85_cli.ipynb #7c00dbc9
+# %% ../../nbs/85_cli.ipynb #38c4365b
 def _overrides(
     pairs: list[str],  # of KEY=VALUE
     root: Path,  # the checkout, in which notebooks run
@@ -119,17 +129,49 @@ def _overrides(
         given.setdefault(key, []).extend(values)
     return given
 
+# %% ../../nbs/85_cli.ipynb #10e420ea
+def _default_out():
+    "data/runs of the checkout, as seen from here."
+    return Path(os.path.relpath(_chosen()[0].root / "data/runs"))
 
-def _place(text, root):
-    "'folder:PATH' as the notebook must write it, if PATH is there, seen from here; else ''."
-    kind, _, name = text.partition(":")
-    path = Path(name).expanduser()
-    if kind != "folder" or not name or not path.exists():
-        return ""
-    same = path.resolve() == (root / name).resolve()
-    return text if same else f"folder:{path.resolve()}"
 
-# %% ../../nbs/85_cli.ipynb #3023c560
+def _writable(out):
+    "Make the output folder, or say in a line why not."
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise CallError(f"--out {out} cannot be written: {error.strerror}") from None
+
+# %% ../../nbs/85_cli.ipynb #2a804d4f
+def _warn_of_other_code(out, finished):
+    "Finished runs are kept when the code has changed since; say so."
+    now = {e: code_digest(e) for e in {r.experiment.notebook for r in finished}}
+    made_by = {r.folder: read_json(out / r.folder / "record.json").get("code") for r in finished}
+    old = [r.folder for r in finished if made_by[r.folder] != now[r.experiment.notebook]]
+    if old:
+        many = f"{len(old)} of {len(finished)} finished runs are of other code than this and kept"
+        print(f"note: {many}, {old[0]} among them; --force remakes them", file=sys.stderr)
+
+
+def _label(preset, overrides, seeds):
+    "The preset's name, with a mark where the call departs from it."
+    if not overrides and not seeds:
+        return preset
+    texts = {k: ",".join(v) for k, v in overrides.items()}
+    changed = json.dumps([texts, [int(s) for s in seeds] if seeds else None], sort_keys=True)
+    return f"{preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+
+# %% ../../nbs/85_cli.ipynb #36cbe998
+def _show(out, experiment, label, runs):
+    "The table, and where everything is."
+    files = make_report(out, experiment, label, runs)
+    records = load_bundle(files[0].with_suffix(""))
+    print(markdown_table(experiment, records), end="\n\n")
+    for path in [*files, *(out / r.folder / "notebook.ipynb" for r in runs)]:
+        print(path)
+
+# %% ../../nbs/85_cli.ipynb #dc540953
 def _folder(text: str) -> Path:
     if not text:
         raise typer.BadParameter("'' is no folder")
@@ -151,7 +193,7 @@ Out = Annotated[
 Preset = Annotated[str, typer.Option(help="smoke takes seconds; see `advlatgan list NAME`")]
 Snakemake = Annotated[list[str] | None, typer.Option(hidden=True)]
 
-
+# %% ../../nbs/85_cli.ipynb #883cec9d
 def run(
     names: Names,
     preset: Preset = "smoke",
@@ -181,49 +223,7 @@ def run(
             _show(out, experiments[name], _label(preset, overrides, seeds), runs)
     return 1 if errors else 0
 
-# %% ../../nbs/85_cli.ipynb #18e1f3f5
-def _default_out():
-    "data/runs of the checkout, as seen from here."
-    return Path(os.path.relpath(_chosen()[0].root / "data/runs"))
-
-
-def _writable(out):
-    "Make the output folder, or say in a line why not."
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise CallError(f"--out {out} cannot be written: {error.strerror}") from None
-
-
-def _warn_of_other_code(out, finished):
-    "Finished runs are kept when the code has changed since; say so."
-    now = {e: code_digest(e) for e in {r.experiment.notebook for r in finished}}
-    made_by = {r.folder: read_json(out / r.folder / "record.json").get("code") for r in finished}
-    old = [r.folder for r in finished if made_by[r.folder] != now[r.experiment.notebook]]
-    if old:
-        many = f"{len(old)} of {len(finished)} finished runs are of other code than this and kept"
-        print(f"note: {many}, {old[0]} among them; --force remakes them", file=sys.stderr)
-
-
-def _label(preset, overrides, seeds):
-    "The preset's name, with a mark where the call departs from it."
-    if not overrides and not seeds:
-        return preset
-    texts = {k: ",".join(v) for k, v in overrides.items()}
-    changed = json.dumps([texts, [int(s) for s in seeds] if seeds else None], sort_keys=True)
-    return f"{preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
-
-
-def _show(out, experiment, label, runs):
-    "The table, and where everything is."
-    files = make_report(out, experiment, label, runs)
-    records = load_bundle(files[0].with_suffix(""))
-    print(markdown_table(experiment, records), end="\n\n")
-    for path in [*files, *(out / r.folder / "notebook.ipynb" for r in runs)]:
-        print(path)
-
-# %% ../../nbs/85_cli.ipynb #ea1b14bb
+# %% ../../nbs/85_cli.ipynb #6922c476
 Some = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="default: all")]
 
 
@@ -243,7 +243,7 @@ def report(names: Some = None, out: Out = None) -> int:
     print(f"advlatgan: no results {where}: 'advlatgan run NAME' first", file=sys.stderr)
     return 1
 
-
+# %% ../../nbs/85_cli.ipynb #5b536c13
 def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
     "Copy a finished experiment's table and figure to data/results and figures, to be committed."
     out = out or _default_out()
@@ -260,30 +260,22 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
             print(shutil.copy(file, folder))
     return 0
 
-# %% ../../nbs/85_cli.ipynb #2ade3d5f
-def _add(app, name, module):
-    "The command of another module; the lines after the first go with its argparse."
-    if hasattr(module, "command"):
-        return app.command(name)(module.command)
-    import argparse
+# %% ../../nbs/85_cli.ipynb #6294c594
+def claims() -> int:
+    "Every claim of the papers: holds, does not hold, or not testable here."
+    from advlatgan.runs.claims import judge
 
-    class Parser(argparse.ArgumentParser):
-        def error(self, message):
-            raise CallError(message)
+    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
+    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    return 0
 
-    def command(context: typer.Context) -> int:
-        parser = Parser(prog=f"advlatgan {name}")
-        module.add_arguments(parser)
-        return module.main(parser.parse_args(context.args))
 
-    taken = dict(ignore_unknown_options=True, allow_extra_args=True, help_option_names=[])
-    return app.command(name, context_settings=taken)(command)
-
-# %% ../../nbs/85_cli.ipynb #f64a94be
-LATER = {  # command: its help; the function `command` of the module of that name
-    "sample": "Pictures or points from a checkpoint.",
-    "evaluate": "Measure pictures, or what a checkpoint generates, against a data set.",
+LATER = {  # command: the module whose function `command` it is, and its help
+    "sample": ("sample", "Pictures or points from a checkpoint."),
+    "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
+OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
 
 
 def _app(
@@ -292,13 +284,13 @@ def _app(
     "All commands; of those of other modules only the one that is called is imported."
     about = "Rerun the experiments of advlatgan and read their results."
     app = typer.Typer(add_completion=False, help=about)
-    for name, command in dict(list=listing, run=run, report=report, publish=publish).items():
+    for name, command in OURS.items():
         app.command(name)(command)
-    for name, text in LATER.items():
+    for name, (module, text) in LATER.items():
+        command = lambda: None
         if name == called:
-            _add(app, name, importlib.import_module(f"advlatgan.{name}"))
-        else:
-            app.command(name, help=text)(lambda: None)
+            command = importlib.import_module(f"advlatgan.{module}").command
+        app.command(name, help=text)(command)
     return app
 
 
@@ -316,7 +308,7 @@ def _spread(argv: list[str]) -> list[str]:
         words.append(word)
     return words + [f"--snakemake={word}" for word in extra]
 
-# %% ../../nbs/85_cli.ipynb #20884c72
+# %% ../../nbs/85_cli.ipynb #97b7345e
 def _need(name, key):
     print(make_needed(name, key))
     return 0
@@ -324,7 +316,7 @@ def _need(name, key):
 
 HIDDEN = {"--workflow": run_workflow, "--job": run_job, "--need": _need}  # called by ourselves
 
-
+# %% ../../nbs/85_cli.ipynb #c5ce5fee
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)

@@ -38,7 +38,7 @@ COMMAND = [  # `advlatgan`, wherever it is installed
 class CallError(ValueError):
     "A call that cannot be carried out as it stands; its text is one line that says why."
 
-
+# %% ../../nbs/80_presets.ipynb #0f2ef848
 def pick(
     known: dict,  # name -> thing
     name: str,  # as somebody wrote it
@@ -49,7 +49,7 @@ def pick(
         raise CallError(f"{what} {name!r}: {nearest(name, known)}")
     return known[name]
 
-# %% ../../nbs/80_presets.ipynb #c3560a13
+# %% ../../nbs/80_presets.ipynb #a3c56348
 @dataclass(frozen=True)
 class Param:
     "One line of a notebook's parameters cell, and the values that presets.yaml allows."
@@ -64,7 +64,7 @@ class Param:
 TYPES = dict(int=int, float=float, str=str, bool=bool)
 SEEDS = ">= 0, < 9223372036854775808"  # what torch.manual_seed takes: below 2^63
 
-# %% ../../nbs/80_presets.ipynb #01303b3d
+# %% ../../nbs/80_presets.ipynb #fde972e0
 def read_params(
     notebook: Path,
     allowed: dict,  # parameter -> its range or its values
@@ -84,7 +84,7 @@ def read_params(
         raise CallError(f"{notebook.name} has no parameter {min(unknown)!r}, but values for it")
     return params
 
-# %% ../../nbs/80_presets.ipynb #c707e687
+# %% ../../nbs/80_presets.ipynb #37fb0ea5
 BOUNDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
 
 
@@ -101,7 +101,7 @@ def annotation(param: Param):
         kind = Annotated[kind, Field(**bounds)]
     return list[kind] if param.type.startswith("list[") else kind
 
-# %% ../../nbs/80_presets.ipynb #492711a8
+# %% ../../nbs/80_presets.ipynb #4e498ff8
 def convert(
     param: Param,
     value,  # text from a command line, or a value from YAML
@@ -121,7 +121,7 @@ def convert(
             expected = nearest(wrong["input"], param.allowed)
         raise CallError(f"parameter {param.name!r} is {wrong['input']!r}: {expected}") from None
 
-# %% ../../nbs/80_presets.ipynb #1a1292f0
+# %% ../../nbs/80_presets.ipynb #542cc600
 @dataclass(frozen=True)
 class Experiment:
     "A notebook, its parameters, and what presets.yaml says of it."
@@ -148,7 +148,16 @@ class Experiment:
         "The checkout."
         return self.notebook.parents[2]
 
-# %% ../../nbs/80_presets.ipynb #684d5a6c
+# %% ../../nbs/80_presets.ipynb #50914f1d
+def _experiment(folder, name, spec):
+    notebook, known = folder / f"{name}.ipynb", {f.name: f for f in fields(Experiment)}
+    for key in spec:
+        pick(known, key, f"presets.yaml, {name}: unknown key")
+    if not notebook.exists():
+        raise CallError(f"presets.yaml, {name}: there is no {notebook.name} beside it")
+    return Experiment(name, notebook, **spec)
+
+# %% ../../nbs/80_presets.ipynb #9f11ff3c
 def find_experiments(
     start: Path | None = None,  # in the checkout; default: here, then where the package lies
 ) -> dict[str, Experiment]:
@@ -164,16 +173,7 @@ def find_experiments(
         "the experiments live in a checkout of the repository, run this inside one"
     )
 
-
-def _experiment(folder, name, spec):
-    notebook, known = folder / f"{name}.ipynb", {f.name: f for f in fields(Experiment)}
-    for key in spec:
-        pick(known, key, f"presets.yaml, {name}: unknown key")
-    if not notebook.exists():
-        raise CallError(f"presets.yaml, {name}: there is no {notebook.name} beside it")
-    return Experiment(name, notebook, **spec)
-
-# %% ../../nbs/80_presets.ipynb #53a17443
+# %% ../../nbs/80_presets.ipynb #21721240
 @dataclass(frozen=True)
 class Run:
     "One notebook with one value for each of its parameters."
@@ -195,20 +195,20 @@ class Run:
         start = "".join(f"{w}-" for w in words).encode()[: 255 - len(end)]
         return f"{self.experiment.name}/{start.decode(errors='ignore')}{end}"
 
-# %% ../../nbs/80_presets.ipynb #e0578bf2
+# %% ../../nbs/80_presets.ipynb #005b56d5
 def settings(experiment: Experiment, preset: str) -> list[dict]:
     "What a preset sets: one setting, or several."
     listed = pick(experiment.presets, preset, f"{experiment.name} has no preset")
     return listed if isinstance(listed, list) else [listed]
 
-
+# %% ../../nbs/80_presets.ipynb #66151b29
 def _values(experiment, name, given):
     "All values that are given to a parameter, converted."
     param = pick(experiment.params, name, f"{experiment.name} has no parameter")
     sweep = isinstance(given, list) and not param.type.startswith("list[")
     return [convert(param, v) for v in (given if sweep else [given])]
 
-
+# %% ../../nbs/80_presets.ipynb #3bf41d39
 def _override(experiment, listed, name, asked):
     "The settings with the values asked for; of several settings those that are left with any."
     own = [_values(experiment, name, s[name]) if name in s else asked for s in listed]
@@ -217,7 +217,7 @@ def _override(experiment, listed, name, asked):
     is_list = experiment.params[name].type.startswith("list[")
     return [{**s, name: k[0] if is_list else k} for s, k in zip(listed, kept) if k]
 
-# %% ../../nbs/80_presets.ipynb #f4a7f67d
+# %% ../../nbs/80_presets.ipynb #0681184b
 def resolve(
     experiment: Experiment,
     preset: str = "smoke",
@@ -241,7 +241,7 @@ def resolve(
                 found.append(params)
     return found
 
-# %% ../../nbs/80_presets.ipynb #5040e164
+# %% ../../nbs/80_presets.ipynb #c6a151d8
 def plan(
     experiments: dict[str, Experiment],
     name: str,
@@ -277,7 +277,7 @@ def _needed(experiments, experiment, need, preset, params):
         )
     return found[0]
 
-
+# %% ../../nbs/80_presets.ipynb #95c29718
 def with_needed(runs: list[Run]) -> list[Run]:
     "These runs and all that they need, each once, needed ones first."
     found = {}

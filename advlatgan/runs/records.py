@@ -105,7 +105,7 @@ def save_arrays(
     if arrays:
         write_whole(file, write)
 
-
+# %% ../../nbs/81_records.ipynb #d707dfdf
 class Recorder:
     "What a notebook tells the outside: how far it is, and at the end its rows."
 
@@ -149,7 +149,7 @@ class Recorder:
             write_json(self.folder / "record.part.json", record)
         return record
 
-# %% ../../nbs/81_records.ipynb #bc918f89
+# %% ../../nbs/81_records.ipynb #c452870e
 class _Ours(ModuleFinder):
     "Finds what of this package a piece of code imports, and what that does in turn."
 
@@ -168,7 +168,7 @@ def code_digest(notebook: Path) -> str:
     found = [(k, Path(file).read_text(encoding="utf-8")) for k, file in sorted(files.items())]
     return hashlib.sha256(json.dumps([code, found]).encode()).hexdigest()[:12]
 
-# %% ../../nbs/81_records.ipynb #da918a73
+# %% ../../nbs/81_records.ipynb #e45dc721
 PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
 
 
@@ -198,12 +198,12 @@ def _git(folder, *args):
     out = subprocess.run(["git", "-C", str(folder), *args], capture_output=True, text=True)
     return out.stdout.strip() if out.returncode == 0 else ""
 
-# %% ../../nbs/81_records.ipynb #0d82a6b5
+# %% ../../nbs/81_records.ipynb #7fa0e518
 def short_folder() -> str:
     "The folder for temporary files, if the path of a socket may begin with it; else /tmp."
     return tempfile.gettempdir() if len(tempfile.gettempdir()) < 75 else "/tmp"
 
-
+# %% ../../nbs/81_records.ipynb #95510c8c
 @contextmanager
 def local_kernels():
     "A class of kernel managers for kernels of this interpreter, reached through sockets."
@@ -228,7 +228,7 @@ def local_kernels():
 
         yield LocalKernels
 
-# %% ../../nbs/81_records.ipynb #1009ee36
+# %% ../../nbs/81_records.ipynb #9a817fcc
 def own_part(notebook: Path):
     "The notebook up to '## The published run…'."
     from papermill.iorw import load_notebook_node
@@ -241,7 +241,12 @@ def own_part(notebook: Path):
             break
     return book
 
-# %% ../../nbs/81_records.ipynb #7df9d922
+# %% ../../nbs/81_records.ipynb #f0f335cf
+def _as_template(path):
+    "As papermill wants a path: it takes {x} for the value of x."
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+# %% ../../nbs/81_records.ipynb #1ec6904c
 LEFT = ("record.json", "record.part.json", "arrays.npz", "progress.json", "error.json")
 
 
@@ -278,18 +283,13 @@ def execute(
         (where / done).unlink(missing_ok=True)
     return record
 
-
-def _as_template(path):
-    "As papermill wants a path: it takes {x} for the value of x."
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-# %% ../../nbs/81_records.ipynb #a5a87061
+# %% ../../nbs/81_records.ipynb #c18dd6ee
 def is_finished(root: Path, run: Run) -> bool:
     "Whether this very run has left a record."
     record = read_json(root / run.folder / "record.json") or {}
     return (record.get("experiment"), record.get("params")) == (run.experiment.name, run.params)
 
-
+# %% ../../nbs/81_records.ipynb #2bbda146
 def last_line(error: BaseException) -> str:
     "What went wrong in one line: for a notebook, the line that its last cell ended with."
     if type(error).__name__ == "DeadKernelError":

@@ -25,14 +25,14 @@ from advlatgan.runs.tables import (
 # %% auto #0
 __all__ = ['bundle_file', 'load_bundle', 'document', 'draw', 'make_report', 'published_records', 'published', 'results']
 
-# %% ../../nbs/83_report.ipynb #bfd3c5ce
+# %% ../../nbs/83_report.ipynb #8755787d
 def bundle_file(
     stem: Path,  # FOLDER/NAME.PRESET: a preset may have a point in its name
     suffix: str,
 ) -> Path:
     return stem.with_name(stem.name + suffix)
 
-
+# %% ../../nbs/83_report.ipynb #579c6948
 def load_bundle(stem: Path) -> list[dict] | None:
     "The records of STEM.json, each with its `arrays`, or None if there are none."
     import numpy as np
@@ -46,7 +46,32 @@ def load_bundle(stem: Path) -> list[dict] | None:
         record["arrays"] = {k.removeprefix(own): v for k, v in stored.items() if k.startswith(own)}
     return bundle["records"]
 
-# %% ../../nbs/83_report.ipynb #a21d99f8
+# %% ../../nbs/83_report.ipynb #6b7d1488
+def _protocol(records):
+    def all_of(get):
+        return "; ".join(sorted({str(get(r)) for r in records}))
+
+    seeds = sorted({r["params"]["seed"] for r in records})
+    text = f"One seed ({seeds[0]})."
+    if len(seeds) > 1:
+        listed = ", ".join(map(str, seeds))
+        text = f"Mean ± standard deviation over {len(seeds)} seeds ({listed})."
+    text += f" Data: {all_of(lambda r: r['data'])}. Device: {all_of(lambda r: r['device'])};"
+    text += f" torch {all_of(lambda r: r['versions']['torch'])}; code {all_of(lambda r: r['code'])}"
+    text += f" at commit {all_of(lambda r: r['commit'] or 'none')}."
+    if len({r["code"] for r in records}) > 1:
+        text += " **Records of different code: rerun with --force to make them agree.**"
+    return text
+
+# %% ../../nbs/83_report.ipynb #41319013
+def _sources(experiment, records):
+    "Of the published lines in the table, each once."
+    published, rows = published_rows(experiment), experiment.table["rows"]
+    lines = aggregate(records, rows, [])
+    found = (beside(published, key).get("source") for key, _ in lines)
+    return [f"Published values: {source}." for source in dict.fromkeys(found) if source]
+
+# %% ../../nbs/83_report.ipynb #9d89ef1f
 def document(
     experiment: Experiment,
     label: str,  # a preset's name, or more where the call changed something
@@ -67,32 +92,7 @@ def document(
         + "\n"
     )
 
-
-def _protocol(records):
-    def all_of(get):
-        return "; ".join(sorted({str(get(r)) for r in records}))
-
-    seeds = sorted({r["params"]["seed"] for r in records})
-    text = f"One seed ({seeds[0]})."
-    if len(seeds) > 1:
-        listed = ", ".join(map(str, seeds))
-        text = f"Mean ± standard deviation over {len(seeds)} seeds ({listed})."
-    text += f" Data: {all_of(lambda r: r['data'])}. Device: {all_of(lambda r: r['device'])};"
-    text += f" torch {all_of(lambda r: r['versions']['torch'])}; code {all_of(lambda r: r['code'])}"
-    text += f" at commit {all_of(lambda r: r['commit'] or 'none')}."
-    if len({r["code"] for r in records}) > 1:
-        text += " **Records of different code: rerun with --force to make them agree.**"
-    return text
-
-
-def _sources(experiment, records):
-    "Of the published lines in the table, each once."
-    published, rows = published_rows(experiment), experiment.table["rows"]
-    lines = aggregate(records, rows, [])
-    found = (beside(published, key).get("source") for key, _ in lines)
-    return [f"Published values: {source}." for source in dict.fromkeys(found) if source]
-
-# %% ../../nbs/83_report.ipynb #617a4966
+# %% ../../nbs/83_report.ipynb #9d821243
 def draw(experiment: Experiment, stem: Path) -> Path:  # the figure's file
     "Draw the experiment's figure from its bundle."
     from advlatgan import plots
@@ -103,7 +103,26 @@ def draw(experiment: Experiment, stem: Path) -> Path:  # the figure's file
         lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}),
     )
 
-# %% ../../nbs/83_report.ipynb #2c4d1b13
+# %% ../../nbs/83_report.ipynb #7b10b289
+def _digest(experiment, records):
+    "Of all that a bundle depends on."
+    spec = [experiment.table, experiment.figure, experiment.notes, experiment.reproduces]
+    said = json.dumps([records, spec, published_rows(experiment)])
+    code = [PACKAGE / "runs/tables.py", PACKAGE / "runs/report.py", *PACKAGE.glob("plots/*.py")]
+    code = [path.read_bytes() for path in sorted(code)]
+    return hashlib.sha256(b"".join([said.encode(), *code])).hexdigest()
+
+# %% ../../nbs/83_report.ipynb #b01d0db6
+def _first_arrays(root, records):
+    "The arrays of the first seed's records."
+    import numpy as np
+
+    first = min(r["params"]["seed"] for r in records)
+    folders = [r["folder"] for r in records if r["params"]["seed"] == first]
+    files = {f: root / f / "arrays.npz" for f in folders if (root / f / "arrays.npz").exists()}
+    return {f"{f}:{k}": v for f, file in files.items() for k, v in np.load(file).items()}
+
+
 def make_report(
     root: Path,  # output folder
     experiment: Experiment,
@@ -126,32 +145,14 @@ def make_report(
         write_whole(md, lambda file: file.write_text(text, encoding="utf-8"))
     return [file for file in (md, data, npz, png) if file.exists()]
 
-
-def _digest(experiment, records):
-    "Of all that a bundle depends on."
-    spec = [experiment.table, experiment.figure, experiment.notes, experiment.reproduces]
-    said = json.dumps([records, spec, published_rows(experiment)])
-    code = [(PACKAGE / f"{m}.py").read_bytes() for m in ("runs/tables", "runs/report", "plots")]
-    return hashlib.sha256(b"".join([said.encode(), *code])).hexdigest()
-
-
-def _first_arrays(root, records):
-    "The arrays of the first seed's records."
-    import numpy as np
-
-    first = min(r["params"]["seed"] for r in records)
-    folders = [r["folder"] for r in records if r["params"]["seed"] == first]
-    files = {f: root / f / "arrays.npz" for f in folders if (root / f / "arrays.npz").exists()}
-    return {f"{f}:{k}": v for f, file in files.items() for k, v in np.load(file).items()}
-
-# %% ../../nbs/83_report.ipynb #e47f9f77
+# %% ../../nbs/83_report.ipynb #4d0995f4
 def _results(name):
     "Its experiment, and the bundles that are committed: preset -> file without its ending."
     experiment = pick(find_experiments(), name, "unknown experiment")
     files = experiment.root.glob(f"data/results/{name}.*.json")
     return experiment, {f.stem.removeprefix(f"{name}."): f.with_suffix("") for f in files}
 
-
+# %% ../../nbs/83_report.ipynb #0e44cd94
 def published_records(
     name: str,  # of an experiment
     preset: str = "cpu",
@@ -160,7 +161,7 @@ def published_records(
     _, bundles = _results(name)
     return load_bundle(bundles[preset]) if preset in bundles else []
 
-
+# %% ../../nbs/83_report.ipynb #835316bc
 def published(
     name: str,
     preset: str = "cpu",
@@ -182,7 +183,7 @@ def published(
         return Markdown(f"*{name} has no published result at preset {preset}.*")
     return Markdown(document(_results(name)[0], preset, records).split("\n", 4)[4])
 
-# %% ../../nbs/83_report.ipynb #5bf6bdc7
+# %% ../../nbs/83_report.ipynb #607b2c5d
 def results(
     name: str,  # of an experiment
     preset: str = "cpu",

@@ -20,7 +20,7 @@ def parameter_columns(records: list[dict]) -> dict[str, str]:
     names = dict.fromkeys(k for r in records for k in r["params"])
     return {k: f"{k} (parameter)" if k in said else k for k in names}
 
-
+# %% ../../nbs/82_tables.ipynb #6d54feb2
 def frame(records: list[dict]):
     "One row for each seed and line: parameters, then what the notebook said."
     import pandas as pd
@@ -33,7 +33,7 @@ def frame(records: list[dict]):
     ]
     return pd.DataFrame(rows, dtype=object)
 
-# %% ../../nbs/82_tables.ipynb #c84baedd
+# %% ../../nbs/82_tables.ipynb #df5a2b13
 def aggregate(
     records: list[dict],
     keys: list[str],  # what tells lines apart: keys of a row, or parameters
@@ -47,14 +47,14 @@ def aggregate(
         for head, line in block.groupby(keys, sort=False, dropna=False)
     ]
 
-# %% ../../nbs/82_tables.ipynb #dfbeed81
+# %% ../../nbs/82_tables.ipynb #6ffce23a
 def mean_std(values: list[float]) -> tuple[float, float]:
     "Mean and sample standard deviation (nan for fewer than two values)."
     n = len(values)
     mean = sum(values) / n if n else math.nan
     return mean, (sum((v - mean) ** 2 for v in values) / (n - 1)) ** 0.5 if n > 1 else math.nan
 
-
+# %% ../../nbs/82_tables.ipynb #03f9d950
 def format_cell(values: list[float], digits: int, total: int) -> str:
     "'mean ± std', or what there is of it."
     if not values:
@@ -67,7 +67,7 @@ def format_cell(values: list[float], digits: int, total: int) -> str:
         text += f" ({len(values)} of {total})"
     return text
 
-# %% ../../nbs/82_tables.ipynb #b47ba21d
+# %% ../../nbs/82_tables.ipynb #8901c330
 def published_rows(experiment: Experiment) -> list[dict[str, str]]:
     "The published lines that an experiment names, empty cells left out."
     import pandas as pd
@@ -78,7 +78,7 @@ def published_rows(experiment: Experiment) -> list[dict[str, str]]:
     ]
     return [{k: v for k, v in row.items() if v} for t in tables for row in t.to_dict("records")]
 
-
+# %% ../../nbs/82_tables.ipynb #ce90b61f
 def beside(
     published: list[dict[str, str]],
     key: dict,  # of our line
@@ -87,7 +87,7 @@ def beside(
     fits = (p for p in published if all(str(v) in p.get(k, "").split("|") for k, v in key.items()))
     return next(fits, {})
 
-# %% ../../nbs/82_tables.ipynb #dec5c7ad
+# %% ../../nbs/82_tables.ipynb #e1f8820b
 def key_columns(experiment: Experiment, records: list[dict]) -> list[str]:
     "The keys of the experiment's lines, and the parameters in which records of one line differ."
     keys = experiment.table["rows"]
@@ -95,13 +95,13 @@ def key_columns(experiment: Experiment, records: list[dict]) -> list[str]:
     others = [c for k, c in parameter_columns(records).items() if k not in (*keys, "seed")]
     return [*keys, *(c for c in others if lines[c].nunique().max() > 1)]
 
-
+# %% ../../nbs/82_tables.ipynb #ab345be0
 def pipes(head: list, lines: list[list]) -> str:
     "A Markdown table."
     first, *rest = ["| " + " | ".join(map(str, line)) + " |" for line in (head, *lines)]
     return "\n".join([first, "|" + "---|" * len(head), *rest])
 
-# %% ../../nbs/82_tables.ipynb #f57c37ec
+# %% ../../nbs/82_tables.ipynb #50090ad6
 def markdown_table(experiment: Experiment, records: list[dict]) -> str:
     "The experiment's table, ours beside what was published."
     rows, digits = experiment.table["rows"], experiment.table["values"]
@@ -123,7 +123,7 @@ def markdown_table(experiment: Experiment, records: list[dict]) -> str:
         ],
     )
 
-# %% ../../nbs/82_tables.ipynb #a9aa4166
+# %% ../../nbs/82_tables.ipynb #85005cd1
 def rows_table(rows: list[dict], digits: int = 3):
     "Rows as a Markdown table, to end a notebook with."
     from IPython.display import Markdown

@@ -45,7 +45,18 @@ from advlatgan.runs.records import (
 __all__ = ['check_runs', 'check_snakemake', 'one_gpu', 'end_with', 'run_job', 'write_plan', 'run_workflow', 'carry_out',
            'make_needed']
 
-# %% ../../nbs/84_workflow.ipynb #6225beb7
+# %% ../../nbs/84_workflow.ipynb #86c7a061
+def _checker(experiment):
+    "The function that `check` names, and those of the notebook's parameters that it takes."
+    module, _, name = experiment.check.partition(":")
+    try:
+        function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
+    except (ImportError, AttributeError) as error:
+        where = f"presets.yaml, {experiment.name}: check is {experiment.check!r}"
+        raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
+    return function, inspect.signature(function).parameters.keys() & experiment.params.keys()
+
+# %% ../../nbs/84_workflow.ipynb #c3935870
 def check_runs(runs: list[Run]) -> None:
     "Call each experiment's `check`, once for runs that look the same to it; or `CallError`."
     asked = {}
@@ -60,18 +71,7 @@ def check_runs(runs: list[Run]) -> None:
         except (ValueError, OSError, ImportError) as error:
             raise CallError(f"{e.name}: {' '.join(str(error).split())}") from None
 
-
-def _checker(experiment):
-    "The function that `check` names, and those of the notebook's parameters that it takes."
-    module, _, name = experiment.check.partition(":")
-    try:
-        function = getattr(importlib.import_module(f"advlatgan.{module}"), name)
-    except (ImportError, AttributeError) as error:
-        where = f"presets.yaml, {experiment.name}: check is {experiment.check!r}"
-        raise CallError(f"{where}, expected 'module:function' of advlatgan: {error}") from None
-    return function, inspect.signature(function).parameters.keys() & experiment.params.keys()
-
-# %% ../../nbs/84_workflow.ipynb #dcccf992
+# %% ../../nbs/84_workflow.ipynb #f4520e71
 def check_snakemake(
     extra: tuple[str, ...],  # arguments
 ) -> None:
@@ -94,7 +94,7 @@ def check_snakemake(
 def _refuse(reason):
     raise CallError(f"after --: {reason}")
 
-# %% ../../nbs/84_workflow.ipynb #4a345949
+# %% ../../nbs/84_workflow.ipynb #37b2e557
 @contextmanager
 def one_gpu(root: Path, gpus: int):
     "Hold one of the GPUs that no other job of this folder holds, if there are any."
@@ -109,7 +109,7 @@ def one_gpu(root: Path, gpus: int):
     if held:
         held.close()
 
-# %% ../../nbs/84_workflow.ipynb #fec3d2ef
+# %% ../../nbs/84_workflow.ipynb #8c5fbad6
 def end_with(
     parent: int,  # of this process, as it was started
     last=lambda: None,  # called before
@@ -124,7 +124,7 @@ def end_with(
 
     threading.Thread(target=watch, daemon=True).start()
 
-
+# %% ../../nbs/84_workflow.ipynb #a86f737f
 def run_job(
     folder: str,  # of the run, in the output folder, which is the one at work in
     parent: str,  # Snakemake
@@ -143,7 +143,7 @@ def run_job(
             return 1
     return 0
 
-# %% ../../nbs/84_workflow.ipynb #edae8348
+# %% ../../nbs/84_workflow.ipynb #34b74f14
 def write_plan(
     root: Path,  # output folder
     runs: list[Run],  # all, also those that are finished
@@ -179,7 +179,14 @@ def _gpus():
 
     return torch.cuda.device_count()
 
-# %% ../../nbs/84_workflow.ipynb #d58c98f7
+# %% ../../nbs/84_workflow.ipynb #9d977e30
+def _remove_scratch(todo):
+    "The temporary folder of a killed command; nothing else, whatever the file says."
+    name = Path((todo or {}).get("scratch", "")).name
+    if name.startswith("advlatgan-"):
+        shutil.rmtree(Path(short_folder()) / name, ignore_errors=True)
+
+# %% ../../nbs/84_workflow.ipynb #7d85e930
 def run_workflow(
     snakefile: str,
     parent: str,  # the command that started it
@@ -190,7 +197,7 @@ def run_workflow(
     from snakemake.cli import main
 
     todo = read_json(Path(".plan.json"))
-    end_with(int(parent), lambda: shutil.rmtree(todo["scratch"], ignore_errors=True))
+    end_with(int(parent), lambda: _remove_scratch(todo))
     shared = "input-output persistence software-deployment sources storage-local-copies"
     options = f"""
         --cores {jobs} --keep-going --rerun-incomplete --rerun-triggers mtime --nolock
@@ -199,34 +206,7 @@ def run_workflow(
     gpus = ["--resources", f"gpu={todo['gpus']}"] if todo["gpus"] else []
     main(["--snakefile", snakefile, *options.split(), *gpus, *extra])
 
-# %% ../../nbs/84_workflow.ipynb #f28cfd01
-def carry_out(
-    root: Path,  # output folder
-    runs: list[Run],  # what is wanted
-    jobs: int,  # runs side by side
-    force: bool = False,  # also those that are finished (not those that they need)
-    extra: tuple = (),  # further arguments for Snakemake, say "--executor slurm"
-) -> dict[str, str]:  # folder -> error, for each wanted or needed run without a record
-    "Run what is not finished."
-    everything = with_needed(runs)
-    missing = [r for r in everything if not is_finished(root, r) or (force and r in runs)]
-    if not missing:
-        return {}
-    if not (held := lock(root / ".lock", seconds=5)):  # killed commands need a moment to end
-        other = f"another 'advlatgan run' is writing to {root}"
-        raise CallError(f"{other}: wait for it, or give another --out")
-    shutil.rmtree((read_json(root / ".plan.json") or {}).get("scratch", ""), ignore_errors=True)
-    for run in missing:
-        if force and run in runs:
-            shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
-        for old in ("record", "run", "error", "progress"):
-            (root / run.folder / f"{old}.json").unlink(missing_ok=True)
-    with held, tempfile.TemporaryDirectory(prefix="advlatgan-", dir=short_folder()) as scratch:
-        write_plan(root, everything, missing, scratch)
-        _watch(_start(root, runs[0], jobs, extra, scratch, held), root, missing)
-    return {r.folder: _error(root / r.folder) for r in missing if not is_finished(root, r)}
-
-
+# %% ../../nbs/84_workflow.ipynb #de058ff0
 def _start(root, run, jobs, extra, scratch, held):
     "The workflow, in a process group of its own that holds the lock."
     snakefile = run.experiment.notebook.with_name("Snakefile").resolve()
@@ -242,14 +222,54 @@ def _start(root, run, jobs, extra, scratch, held):
             pass_fds=[held.fileno()],
         )
 
-
+# %% ../../nbs/84_workflow.ipynb #e4012bae
 def _error(folder):
     "Why there is no record."
     log = folder.parents[1] / ".snakemake.log"
     ended = "it ended without a record" if (folder / "run.json").exists() else "it was not started"
     return (read_json(folder / "error.json") or {}).get("error", f"{ended}, see {log}")
 
-# %% ../../nbs/84_workflow.ipynb #a3ae00c7
+# %% ../../nbs/84_workflow.ipynb #251cf5b6
+def carry_out(
+    root: Path,  # output folder
+    runs: list[Run],  # what is wanted
+    jobs: int,  # runs side by side
+    force: bool = False,  # also those that are finished (not those that they need)
+    extra: tuple = (),  # further arguments for Snakemake, say "--executor slurm"
+) -> dict[str, str]:  # folder -> error, for each wanted or needed run without a record
+    "Run what is not finished."
+    everything = with_needed(runs)
+    missing = [r for r in everything if not is_finished(root, r) or (force and r in runs)]
+    if not missing:
+        return {}
+    if not (held := lock(root / ".lock", seconds=5)):  # killed commands need a moment to end
+        other = f"another 'advlatgan run' is writing to {root}"
+        raise CallError(f"{other}: wait for it, or give another --out")
+    _remove_scratch(read_json(root / ".plan.json"))
+    for run in missing:
+        if force and run in runs:
+            shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
+        for old in ("record", "run", "error", "progress"):
+            (root / run.folder / f"{old}.json").unlink(missing_ok=True)
+    with held, tempfile.TemporaryDirectory(prefix="advlatgan-", dir=short_folder()) as scratch:
+        write_plan(root, everything, missing, scratch)
+        _watch(_start(root, runs[0], jobs, extra, scratch, held), root, missing)
+    return {r.folder: _error(root / r.folder) for r in missing if not is_finished(root, r)}
+
+# %% ../../nbs/84_workflow.ipynb #6b17897e
+def _state(root, run):
+    "One run under way in words, or ''."
+    if (p := read_json(root / run.folder / "progress.json")) is None:
+        return ""
+    minutes, seconds = divmod(int(p["left"] or 0), 60)
+    words = [
+        f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}",
+        in_words(p["values"]),
+        f"{minutes}:{seconds:02d} left" if p["left"] is not None else "",
+    ]
+    return ", ".join(filter(None, words))
+
+# %% ../../nbs/84_workflow.ipynb #82145d65
 def _watch(process, root, runs):
     "Show how far the runs are until the workflow ends; take it down with us if we are stopped."
     from tqdm import tqdm
@@ -279,20 +299,7 @@ def _watch(process, root, runs):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-
-def _state(root, run):
-    "One run under way in words, or ''."
-    if (p := read_json(root / run.folder / "progress.json")) is None:
-        return ""
-    minutes, seconds = divmod(int(p["left"] or 0), 60)
-    words = [
-        f"{run.folder.rpartition('-')[0]} {p['stage']} {p['step']}/{p['total']}",
-        in_words(p["values"]),
-        f"{minutes}:{seconds:02d} left" if p["left"] is not None else "",
-    ]
-    return ", ".join(filter(None, words))
-
-# %% ../../nbs/84_workflow.ipynb #4f6021ad
+# %% ../../nbs/84_workflow.ipynb #58c68414
 def make_needed(
     name: str,  # of an experiment
     key: str,  # of what it needs
