@@ -252,7 +252,9 @@ POSITIVE = number("a number above 0", lambda v: v > 0)
 NOT_NEGATIVE = number("0 or more", lambda v: v >= 0)
 YES_OR_NO = Rule("True or False", lambda v: isinstance(v, bool))
 LABELS = Rule("labels (R,)", lambda v: isinstance(v, Tensor) and v.ndim == 1)
-LOGITS = Rule("finite logits (R,)", lambda v: LABELS.holds(v) and len(v) and v.isfinite().all())
+LOGITS = Rule(
+    "finite logits of shape (R,)", lambda v: LABELS.holds(v) and len(v) and v.isfinite().all()
+)
 
 # %% ../../nbs/60_refiners.ipynb #a713996d
 def check(

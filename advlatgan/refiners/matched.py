@@ -79,7 +79,7 @@ def _enough(d_real, whose):
         raise ValueError(f"d_real is {d_real[0]:.3g} for all reals{whose}: no target among them")
     return d_real
 
-# %% ../../nbs/63_matched.ipynb #7e32aaeb
+# %% ../../nbs/63_matched.ipynb #9ad060a1
 def cut_back(
     before: Tensor,  # (B, …)
     after: Tensor,  # (B, …)
@@ -91,7 +91,7 @@ def cut_back(
     share = (goal - d_before) / (d_after - d_before)
     return torch.lerp(before, after, each(share.to(after), after))
 
-# %% ../../nbs/63_matched.ipynb #044e1564
+# %% ../../nbs/63_matched.ipynb #20c12ab3
 def stepped(
     z: Tensor,  # (B, …)
     g: Tensor,  # gradient of d, as z
@@ -108,7 +108,7 @@ def with_norm_of(new: Tensor, z: Tensor) -> Tensor:
     "`new`, each latent with the norm of the one in z."
     return new * each((inner(z, z) / inner(new, new)).sqrt(), z)
 
-# %% ../../nbs/63_matched.ipynb #2835e7d7
+# %% ../../nbs/63_matched.ipynb #8b4d6c66
 @refiner(
     "advlatgan-m",
     step=2,
