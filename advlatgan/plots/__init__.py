@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/70_plots.ipynb #29160f5b
+# %% ../../nbs/70_plots.ipynb #3763afee
 from .base import LABELS, STYLES, Figure, image_grid, legend_below, points, style
 from .league import league_panels
 from advlatgan.plots.measures import (
