@@ -349,7 +349,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks i
 def test_killed_in_mid_run_it_takes_up_again(advlatgan, checkout, victim):
     out, calm = checkout / "killed", checkout / "calm"
     tmp = tempfile.mkdtemp(dir="/tmp")
-    process = _start(checkout, out, tmp, "--preset", "cpu")
+    asked = ["-p", "pause=0.1", "--seeds", "0", "1"]
+    process = _start(checkout, out, tmp, *asked)
     # until one run is finished and the next is under way
     _until(lambda: len(records(out)) == 1 and list(out.glob("walk/*/progress.json")), 120)
     workflow = _workflow(out)
@@ -361,7 +362,7 @@ def test_killed_in_mid_run_it_takes_up_again(advlatgan, checkout, victim):
     _until(lambda: not _alive(out), 10)  # what it had started ends with it
     [first] = out.glob("walk/*/record.json")
     stamp = first.stat().st_mtime_ns
-    call = ["run", "walk", "--preset", "cpu", "--jobs", "1", "--out"]
+    call = ["run", "walk", *asked, "--jobs", "1", "--out"]
     again = advlatgan(*call, out, cwd=checkout, env=dict(TMPDIR=tmp))
     assert again.returncode == 0, again.stderr
     assert first.stat().st_mtime_ns == stamp  # the finished one was kept
