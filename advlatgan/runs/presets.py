@@ -261,10 +261,12 @@ def plan(
 
 
 def _needed(experiments, experiment, need, preset, params):
-    theirs = {
-        k: params[v[1:]] if isinstance(v, str) and v.startswith("$") else v
-        for k, v in need.get("params", {}).items()
-    }
+    theirs = {}
+    for name, value in need.get("params", {}).items():
+        if isinstance(value, dict):
+            value = value.get(preset, value["others"])
+        of_ours = isinstance(value, str) and value.startswith("$")
+        theirs[name] = params[value[1:]] if of_ours else value
     chosen = need.get("preset", preset)
     if isinstance(chosen, dict):
         chosen = chosen.get(preset, preset)
