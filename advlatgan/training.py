@@ -365,7 +365,7 @@ class _Losses(dict):
         return dict(self)
 
     def load_state_dict(self, state):
-        self.update(state)
+        self.update({k: torch.as_tensor(v) for k, v in state.items()})
 
 
 class _Run:
