@@ -74,7 +74,9 @@ def _write(path, tensors, header):
     try:
         save_file(tensors, path, {FORMAT: f"{_digest(header, tensors)} {header}"})
     except SafetensorError as e:
-        raise OSError(0, f"{e}; make room, and the same call goes on from the file before") from None
+        raise OSError(
+            0, f"{e}; make room, and the same call goes on from the file before"
+        ) from None
     _sync(path)
 
 

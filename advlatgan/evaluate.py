@@ -167,7 +167,6 @@ def evaluate(
         "torch": torch.__version__,
     }
 
-
 # %% ../nbs/55_evaluate.ipynb #b646b282
 def against(
     real: ImageData,  # the reals
@@ -213,7 +212,9 @@ def read_images(
     except Exception as e:  # whatever a damaged or foreign file makes torch and NumPy raise
         raise ValueError(f"{path.name} holds no array of images ({type(e).__name__})") from e
     if x.layout != torch.strided or x.device.type != "cpu":
-        raise ValueError(f"{path.name} holds a {x.layout} tensor on {x.device}: expected a plain one")
+        raise ValueError(
+            f"{path.name} holds a {x.layout} tensor on {x.device}: expected a plain one"
+        )
     x = x[:, None] if x.ndim == 3 else x
     if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
         x = x.permute(0, 3, 1, 2).contiguous()
@@ -344,10 +345,17 @@ def data_name(
 option, RANGES = sample.option, {"0,1": (0, 1), "-1,1": (-1, 1)}
 _Images = Annotated[
     Path,
-    typer.Argument(parser=sample.path, help="pictures: a folder, .tar or array; or a checkpoint"),
+    typer.Argument(
+        metavar="IMAGES",
+        parser=sample.path_of,
+        help="pictures: a folder, .tar or array; or a checkpoint",
+    ),
 ]
 _Real = Annotated[
-    str, typer.Option(parser=sample.name, help="the real set: a name of data.image_dataset, or a path")
+    str,
+    typer.Option(
+        parser=sample.word_of, help="the real set: a name of data.image_dataset, or a path"
+    ),
 ]
 _Count = Annotated[int | None, option("images that a checkpoint makes (default: 10000)")]
 _Net = Annotated[str, option(f"{', '.join(features.EXTRACTORS)}; only inception gives FID")]
@@ -361,14 +369,12 @@ _Pixels = Annotated[int | None, option("resize pictures to so many pixels square
 _Record = Annotated[
     Path | None,
     typer.Option(
-        parser=sample.path, help="JSON file (default: IMAGES.evaluation.json, beside them)"
+        parser=sample.path_of, help="JSON file (default: IMAGES.evaluation.json, beside them)"
     ),
 ]
 _Batch = Annotated[int | None, option("images at once (default: 64; in the extractor on a CPU 8)")]
 _Bf16 = Annotated[bool, option("run the extractor in bfloat16: another number", "--bf16")]
-_Seed = Annotated[
-    int, typer.Option(min=0, max=2**63 - 1, help="of latents, subsets and splits")
-]
+_Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="of latents, subsets and splits")]
 _Offline = Annotated[bool, option("never download the extractor's weights", "--offline")]
 
 # %% ../nbs/55_evaluate.ipynb #0eb6566f

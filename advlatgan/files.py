@@ -71,7 +71,6 @@ def lock(
                 return opened.close()
             time.sleep(0.2)
 
-
 # %% ../nbs/04_files.ipynb #2d4d766c
 def nearest(
     name: str,  # as somebody wrote it

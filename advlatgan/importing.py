@@ -18,7 +18,7 @@ from torch import nn
 
 from . import checkpoints
 from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
-from .sample import path
+from .sample import path_of
 
 # %% auto #0
 __all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'load_weights']
@@ -76,9 +76,14 @@ def import_official(
 
 def command(
     pkl: Annotated[
-        Path, typer.Argument(parser=path, metavar="PKL", help="a pickle of the official stylegan2-ada-pytorch")
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="PKL", help="a pickle of the official stylegan2-ada-pytorch"
+        ),
     ],
-    out: Annotated[Path, typer.Option(parser=path, metavar="FOLDER", help="where the checkpoint is to be")],
+    out: Annotated[
+        Path, typer.Option(parser=path_of, metavar="FOLDER", help="where the checkpoint is to be")
+    ],
     psi: Annotated[float, typer.Option(help="truncation of all samples; 1: none")] = 1.0,
     images: Annotated[
         int, typer.Option(min=1, help="images of G, for D's minibatch statistic")

@@ -29,8 +29,8 @@ from .files import lock, read_json, write_json, write_whole
 
 # %% auto #0
 __all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device', 'Sampler',
-           'real_logits', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path', 'name', 'refine_options',
-           'command']
+           'real_logits', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
+           'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -145,7 +145,6 @@ def real_logits(
     elif y is None:
         raise ValueError(f"advlatgan-m needs labelled reals for this D, and {name} has no labels")
     return {"d_real": refiners.sample_logits(D, x, y, batch_size), "y_real": y}, words
-
 
 # %% ../nbs/44_sample.ipynb #e4d1a842
 def load_sampler(
@@ -291,12 +290,12 @@ def option(
     return typer.Option(*names, help=help)
 
 
-def path(text: str) -> Path:
+def path_of(text: str) -> Path:
     "A path of a command line."
-    return Path(name(text)).expanduser()
+    return Path(word_of(text)).expanduser()
 
 
-def name(text: str) -> str:
+def word_of(text: str) -> str:
     "A word of a command line that cannot be empty."
     if not text.strip():
         raise typer.BadParameter("it is empty")
@@ -304,15 +303,18 @@ def name(text: str) -> str:
 
 
 _Checkpoint = Annotated[
-    Path, typer.Argument(parser=path, help="a file, or a folder of them: the newest whole")
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", parser=path_of, help="a file, or a folder of them: the newest whole"
+    ),
 ]
 _Out = Annotated[
     Path,
-    typer.Option(parser=path, help="a new or empty folder, or that of this call, killed before"),
+    typer.Option(parser=path_of, help="a new or empty folder, or that of this call, killed before"),
 ]
 _Reals = Annotated[
     str | None,
-    typer.Option("--data", parser=name, help="reals of advlatgan-m (default: the training's)"),
+    typer.Option("--data", parser=word_of, help="reals of advlatgan-m (default: the training's)"),
 ]
 Refine = Annotated[bool, option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
 Method = Annotated[str | None, option(f"of --refine: {', '.join(refiners.METHODS)}")]
@@ -320,7 +322,8 @@ Steps = Annotated[int | None, option("steps of --refine (default: the method's o
 Size = Annotated[float | None, option("their size (default: the method's own)")]
 Output = Annotated[str | None, option('"probability" if D ends in a sigmoid (default: logit)')]
 Root = Annotated[
-    Path | None, typer.Option(parser=path, help="data root (default: $ADVLATGAN_DATA, else data)")
+    Path | None,
+    typer.Option(parser=path_of, help="data root (default: $ADVLATGAN_DATA, else data)"),
 ]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, … (default: cuda if there is one)")]
 

@@ -200,7 +200,6 @@ def first_choice(
     there = splits(name, root)
     return "test" if "test" in there else there[0]
 
-
 # %% ../../nbs/09_sets.ipynb #b27369cc
 def _stacked_set(name, root, split, img_size, download):
     "Stacked MNIST by a protocol, of MNIST or of another set of digits."

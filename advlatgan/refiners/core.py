@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from ..device import autocast, resolve_precision
 from ..files import look_up
-from ..logits import at_rest, check_labels, device_of, doubt, in_unit, logits_of
+from ..logits import OUTPUTS, at_rest, check_labels, device_of, doubt, in_unit, logits_of
 from ..mining import gradient
 
 # %% auto #0
-__all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'OUTPUTS', 'SHARED', 'Noise', 'Cost',
-           'Refined', 'Judge', 'Batch', 'Found', 'slope', 'each', 'inner', 'tangential', 'Problem', 'Rule', 'whole',
-           'number', 'optional', 'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
+__all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'SHARED', 'Noise', 'Cost', 'Refined',
+           'Judge', 'Batch', 'Found', 'slope', 'each', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number',
+           'optional', 'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
 
 # %% ../../nbs/60_refiners.ipynb #00f9aa2a
 BLOCK = 64  # latents that share a generator
@@ -303,7 +303,6 @@ def refiner(
     return enter
 
 # %% ../../nbs/60_refiners.ipynb #eb370182
-OUTPUTS = (None, "logit", "probability")  # d_output: of D's last layer
 SHARED = ("prior", "d_output")  # what every method can be told
 
 

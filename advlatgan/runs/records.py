@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from functools import cache
 from modulefinder import ModuleFinder
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 import advlatgan
 from ..files import lock, read_json, write_json, write_whole
@@ -297,7 +299,6 @@ def read_record(folder: Path) -> dict | None:
     found = read_json(folder / "record.json")
     return found if are_records([found]) else None
 
-
 # %% ../../nbs/81_records.ipynb #2c6f52a0
 def load_arrays(file: Path) -> dict:  # name -> array; of a file that is not there, none
     "What `save_arrays` wrote."
@@ -311,7 +312,6 @@ def load_arrays(file: Path) -> dict:  # name -> array; of a file that is not the
     except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes NumPy raise)
         why = f"{file} is damaged ({type(error).__name__})"
         raise CallError(f"{why}: remove it, and make its run again with --force") from None
-
 
 # %% ../../nbs/81_records.ipynb #c18dd6ee
 def is_finished(root: Path, run: Run) -> bool:
