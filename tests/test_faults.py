@@ -433,3 +433,46 @@ def test_sizes_that_cannot_be_are_refused_before_anything_is_made(trained):
     assert len(made) == 5
     with pytest.raises(ValueError, match="n is 1,000,000,000,000"):
         evaluate.generated(trained, 10**12)
+
+
+# ---- Resuming what is another run ------------------------------------------------------------
+
+
+def penalised(weight):
+    def penalty(D, x_real, x_fake, y):
+        return weight * D(x_real).square().mean()
+
+    return gan(penalty=penalty)
+
+
+@pytest.mark.parametrize(
+    "phases, ring, words",
+    [
+        (penalised(2.0), data.toy_mixture("ring"), "penalty.weight: 1.0 -> 2.0"),
+        (penalised(1.0), data.ToyMixture("ring", torch.randn(8, 2), 0.01), "data.identity: ring"),
+        (gan(), data.toy_mixture("ring"), "penalty"),
+        (penalised(1.0), data.toy_mixture("grid"), "data"),
+    ],
+)
+def test_another_run_is_not_taken_up(tmp_path, phases, ring, words):
+    "Another weight of a plain function, another mixture of the same name, …"
+
+    def train(phases, ring, total_steps):
+        config = training.TrainConfig(
+            total_steps=total_steps, batch_size=8, z_dim=2, lr_decay=False
+        )
+        both = {"G": nets.ToyG(), "D": nets.ToyD()}
+        return training.train(both, ring, phases, config, checkpoint=tmp_path)
+
+    train(penalised(1.0), data.toy_mixture("ring"), 2)
+    with pytest.raises(checkpoints.CheckpointError, match=words):
+        train(phases, ring, 4)
+    assert train(penalised(1.0), data.toy_mixture("ring"), 4)[-1]["step"] == 4
+
+
+def test_two_trainings_do_not_share_a_folder(copied):
+    held = lock(copied / ".lock")
+    with pytest.raises(checkpoints.CheckpointError, match="in use by another training"):
+        go(copied, 8)
+    held.close()
+    assert checkpoints.load(copied).step == 4

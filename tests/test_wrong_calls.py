@@ -341,6 +341,14 @@ LIBRARY = {  # words of the one line: (call, exception)
     "probabilities": partial(metrics.inception_score, X),
     "x has shape (40, 3)": partial(metrics.toy_metrics, X, data.toy_mixture("ring")),
     "k is 99": partial(metrics.bins, X, 99),
+    "sigmas is -1": partial(metrics.toy_metrics, X[:, :2], data.toy_mixture("ring"), -1),
+    "40 reals and 39 classes": partial(metrics.nearest_labels, X, torch.zeros(39).long(), X),
+    "expected pairs": partial(mining.pair_ratio, X, X[:3], X, X[:3]),
+    "width is inf": partial(nets.build, "toy", width=math.inf),
+    "labels are torch.int64 (1,) from 10 to 10": partial(
+        data.ImageData, "x", torch.zeros(1, 1, 8, 8).byte(), torch.tensor([10]), tuple("0123456789")
+    ),
+    "rows that are not finite": partial(metrics.nearest_labels, X, torch.zeros(40).long(), X * NAN),
     "unknown protocol 'fid'": partial(evaluate.evaluate, X, "mnist5k", None, ["fid"]),
     "unknown extractor 'inceptoin'": partial(features.load_extractor, "inceptoin"),
     "expected a tensor (B, C, H, W)": partial(features.to_bytes, X),

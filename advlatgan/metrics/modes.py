@@ -42,6 +42,8 @@ def toy_metrics(
         raise ValueError(f"x has shape {tuple(x.shape)}: expected points (N, {width})")
     if not x.isfinite().all():
         raise ValueError("x holds values that are not finite: the generator has diverged")
+    if not sigmas > 0:
+        raise ValueError(f"sigmas is {sigmas}: expected a radius above 0")
     x, means = x.double(), mixture.means.to(x.device).double()
     dist, mode = torch.cdist(x, means).min(1)
     good = dist < sigmas * mixture.std
