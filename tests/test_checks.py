@@ -174,6 +174,7 @@ def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    record = dict(experiment="walk", params=run.params, rows=[], data="none", device="cpu")
+    write_json(folder / "record.json", record | dict(versions={}, commit="", code=""))
     assert cli.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
     assert cli.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
