@@ -265,8 +265,8 @@ def claims() -> int:
     "Every claim of the papers: holds, does not hold, or not testable here."
     from advlatgan.runs.claims import judge
 
-    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
-    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    head = ["paper", "place", "claim", "verdict", "judged_by"]
+    _print_table(head, judge()[head].values)
     return 0
 
 
