@@ -65,11 +65,13 @@ def judge(experiment: str = ""):  # a DataFrame, a row for each claim
 # %% ../../nbs/87_claims.ipynb #21e1910b
 def verdicts(
     experiment: str = "",  # whose claims; "": all
+    testable: bool = False,  # only those that hold or do not
 ):
     "The same as a Markdown table, for a notebook."
     from IPython.display import Markdown
 
     table = judge(experiment)
+    table = table[table["verdict"] != "not testable here"] if testable else table
     spread = table.pop("spread").map(" ± {:.2g}".format).replace(" ± nan", "")
-    table["gain"] = (table["gain"].map("{:+.3g}".format) + spread).replace("+nan", "–")
+    table["gain"] = table["gain"].map("{:+.3g}".format).replace("+nan", "–") + spread
     return Markdown(pipes([*table], table.values.tolist()))
