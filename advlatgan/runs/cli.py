@@ -302,7 +302,7 @@ def _spread(argv: list[str]) -> list[str]:
     words, many = [], ""
     for word, before in zip(own, ["", *own]):
         if word.startswith("-") and not word[1:].isdigit():
-            many = word if word in ("--seeds", "-p") else ""
+            many = word if word in ("--seeds", "-p", "--protocols") else ""
         elif many and before != many:
             words.append(many)
         words.append(word)
@@ -340,6 +340,9 @@ def main(argv: list[str] | None = None) -> int:
         text = error.format_message() if isinstance(error, TyperException) else str(error)
         print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"advlatgan: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         kept = "what is finished is kept, and the same command takes up the rest"
         print(f"advlatgan: stopped; {kept}", file=sys.stderr)
