@@ -29,7 +29,7 @@ from advlatgan.explore import (
 )
 
 # %% auto #0
-__all__ = ['DRAW', 'PlaneView', 'png', 'controls', 'Page', 'drag', 'step', 'turn', 'page']
+__all__ = ['DRAW', 'PlaneView', 'png', 'controls', 'Answers', 'Page', 'page']
 
 # %% ../nbs/explore.ipynb #f07155f9
 DRAW = """
@@ -74,7 +74,10 @@ function render({ model, el }) {
     next = null; waiting = true;
   };
   const drag = (e) => { if (e.buttons) { next = place(e); send(); } };
-  canvas.addEventListener("pointerdown", (e) => { canvas.setPointerCapture(e.pointerId); drag(e); });
+  canvas.addEventListener("pointerdown", (e) => {
+    canvas.setPointerCapture(e.pointerId);
+    drag(e);
+  });
   canvas.addEventListener("pointermove", drag);
   model.on("change:answered", () => { waiting = false; send(); draw(); });
   for (const name of ["reach", "centre", "step", "path", "point"]) model.on("change:" + name, draw);
@@ -121,8 +124,45 @@ def controls(world: World) -> dict[str, ui.Widget]:
         "seed": ui.BoundedIntText(0, 0, 10**6, description="latents of"),
     }
 
-# %% ../nbs/explore.ipynb #2b9c0b47
-class Page:
+# %% ../nbs/explore.ipynb #5c24a0fd
+class Answers:
+    "What follows a point, a slider and a step."
+
+    def drag(self, change=None) -> None:
+        "Walk from the point, and show the walk's end."
+        began = time.perf_counter()
+        z = self.plane.at(torch.tensor([self.view.point]))
+        self.walk = walk(self.world, z, **self.options())
+        last = len(self.walk.z) - 1
+        self.view.path = self.plane.of(self.walk.z[:, 0]).tolist()
+        with torch.no_grad():
+            self.drawn.value = png(shown(self.world, self.world.samples(z)))
+        self.at["step"].max = self.at["play"].max = last
+        self.at["step"].value = last
+        self.step()
+        self.view.answered += 1
+        self.took = time.perf_counter() - began
+
+    def step(self, change=None) -> None:
+        "The sample at the step that is looked at."
+        i = min(self.at["step"].value, len(self.walk.z) - 1)
+        self.view.step = i
+        way = self.walk.z[i : i + 1, 0]
+        if self.world.x_real is not None:  # a point shows the way that it came
+            way = self.walk.z[: i + 1, 0]
+        with torch.no_grad():
+            self.image.value = png(shown(self.world, self.world.samples(way)))
+        first, now = self.walk.d[0, 0].item(), self.walk.d[i, 0].item()
+        self.told.value = f"step {i} of {len(self.walk.z) - 1}: logit {first:.2f} → {now:.2f}"
+
+    def turn(self, change=None) -> None:
+        "Walk anew with other settings: the point, and the row of samples."
+        self.drag()
+        z = self.latents(8)
+        self.row.value = png(before_and_after(self.world, z, **self.options())[0])
+
+# %% ../nbs/explore.ipynb #13bcf867
+class Page(Answers):
     "A world on a page."
 
     def __init__(self, world: World):
@@ -162,46 +202,7 @@ class Page:
         self.view.point = start
         self.turn()
 
-# %% ../nbs/explore.ipynb #acc48968
-def drag(self, change=None) -> None:
-    "Walk from the point, and show the walk's end."
-    began = time.perf_counter()
-    z = self.plane.at(torch.tensor([self.view.point]))
-    self.walk = walk(self.world, z, **self.options())
-    last = len(self.walk.z) - 1
-    self.view.path = self.plane.of(self.walk.z[:, 0]).tolist()
-    with torch.no_grad():
-        self.drawn.value = png(shown(self.world, self.world.samples(z)))
-    self.at["step"].max = self.at["play"].max = last
-    self.at["step"].value = last
-    self.step()
-    self.view.answered += 1
-    self.took = time.perf_counter() - began
-
-
-def step(self, change=None) -> None:
-    "The sample at the step that is looked at."
-    i = min(self.at["step"].value, len(self.walk.z) - 1)
-    self.view.step = i
-    way = self.walk.z[i : i + 1, 0]
-    if self.world.x_real is not None:  # a point shows the way that it came
-        way = self.walk.z[: i + 1, 0]
-    with torch.no_grad():
-        self.image.value = png(shown(self.world, self.world.samples(way)))
-    first, now = self.walk.d[0, 0].item(), self.walk.d[i, 0].item()
-    self.told.value = f"step {i} of {len(self.walk.z) - 1}: logit {first:.2f} → {now:.2f}"
-
-
-def turn(self, change=None) -> None:
-    "Walk anew with other settings: the point, and the row of samples."
-    self.drag()
-    z = self.latents(8)
-    self.row.value = png(before_and_after(self.world, z, **self.options())[0])
-
-
-Page.drag, Page.step, Page.turn = drag, step, turn
-
-# %% ../nbs/explore.ipynb #99705ba0
+# %% ../nbs/explore.ipynb #79efd0e8
 def page(
     world: World,  # of `open_world`
 ) -> ui.Widget:
