@@ -131,7 +131,7 @@ class Answers:
     def drag(self, change=None) -> None:
         "Walk from the point, and show the walk's end."
         began = time.perf_counter()
-        z = self.plane.at(torch.tensor([self.view.point]))
+        z = self.plane.at(torch.tensor([self.view.point], dtype=torch.float))
         self.walk = walk(self.world, z, **self.options())
         last = len(self.walk.z) - 1
         self.view.path = self.plane.of(self.walk.z[:, 0]).tolist()
@@ -169,7 +169,7 @@ class Page(Answers):
         self.world, self.view, self.at = world, PlaneView(), controls(world)
         self.image, self.drawn, self.row = ui.Image(), ui.Image(), ui.Image()
         self.told, self.took = ui.HTML(), 0.0  # seconds of the last answer
-        ui.jslink((self.at["play"], "value"), (self.at["step"], "value"))
+        traitlets.link((self.at["play"], "value"), (self.at["step"], "value"))
         self.at["step"].observe(self.step, "value")
         self.view.observe(self.drag, "point")
         for name in ("method", "n_adv", "eps", "radius"):
@@ -211,9 +211,9 @@ def page(
     at, label = p.at, lambda text, image: ui.VBox([ui.Label(text), image])
     pictures = ui.HBox([label("as dragged", p.drawn), label("at this step", p.image)])
     steps = ui.HBox([at["play"], at["step"]])
-    right = ui.VBox([pictures, p.told, steps, *(at[k] for k in ("method", "n_adv", "eps"))])
-    more = [at["radius"], at["plane"], at["seed"]]
-    right.children = (*right.children, *more)
-    legend = "D's logit: dark is rejected, bright accepted; circles: the prior; drag the point"
-    rows = label("samples sorted by D's logit, and what the walk makes of each", p.row)
+    turned = (at[k] for k in ("method", "n_adv", "eps", "radius", "plane", "seed"))
+    right = ui.VBox([pictures, p.told, steps, *turned])
+    legend = "bright: accepted by D; circles: the prior; drag the point"
+    rows = label("samples sorted by D's logit; below: what the walk makes of each", p.row)
+    p.row.layout.width = "720px"
     return ui.VBox([ui.HBox([label(legend, p.view), right]), rows])
