@@ -14,6 +14,7 @@ from advlatgan.plots.measures import (
     classes_by_method,
     classes_kept,
     pair_ratios,
+    passes_curves,
     quality_and_diversity,
     refiner_panels,
     sweep_curves,

@@ -273,6 +273,7 @@ def claims() -> int:
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "explore": ("explore", "A page on which one drags a latent and sees its image and its walk."),
     "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
 OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
