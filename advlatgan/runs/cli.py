@@ -265,14 +265,15 @@ def claims() -> int:
     "Every claim of the papers: holds, does not hold, or not testable here."
     from advlatgan.runs.claims import judge
 
-    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
-    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    head = ["paper", "place", "claim", "verdict", "judged_by"]
+    _print_table(head, judge()[head].values)
     return 0
 
 
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "explore": ("explore", "A page on which one drags a latent and sees its image and its walk."),
     "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
 OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
