@@ -20,7 +20,12 @@ from advlatgan.plots.measures import (
     refiner_panels,
     sweep_curves,
 )
-from .partitions import landscapes, partition_panels, sample_panels
+from advlatgan.plots.partitions import (
+    landscapes,
+    partition_panels,
+    partition_pictures,
+    sample_panels,
+)
 from advlatgan.plots.pictures import (
     before_and_after,
     latent_valleys,
