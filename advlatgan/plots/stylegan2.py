@@ -10,7 +10,7 @@ import numpy as np
 from .base import Figure, image_grid
 
 # %% auto #0
-__all__ = ['KINDS', 'ada_curves']
+__all__ = ['KINDS', 'ada_curves', 'walk_rows', 'defect_rows']
 
 # %% ../../nbs/78_stylegan2_plots.ipynb #99d5361c
 KINDS = {  # array -> label, line
@@ -54,4 +54,53 @@ def ada_curves(
     axes[0, -1].legend(fontsize=7)
     axes[1, -1].set(xlabel="thousand images", ylabel="p of ADA")
     axes[0, 0].legend(fontsize=7)
+    return fig
+
+# %% ../../nbs/78_stylegan2_plots.ipynb #82c928c7
+def _walk(sub, pictures, logits, first, last):
+    "Logits along a walk above, its images below; the stretch of the dip is shaded."
+    above, below = sub.subplots(2, 1, height_ratios=(1, 1.3))
+    m = logits.shape[1]
+    for d, line, label in zip(logits, ("k--", "k-"), ("as drawn", "after -z")):
+        above.plot(range(m), d, line, marker="o", ms=2, lw=1, label=label)
+    above.axvspan(first - 0.5, last + 0.5, color="0.85", lw=0)
+    above.set(xlim=(-0.5, m - 0.5), ylabel="logit", xticks=[])
+    image_grid(below, pictures.reshape(-1, *pictures.shape[2:]), m)
+    below.set_ylabel("after, drawn", fontsize=7)
+    return above
+
+
+def walk_rows(
+    records: list[dict],  # of fig03_walk; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 3: walks with the deepest dips, each as drawn and after -z."
+    shown = [r for r in records if r["arrays"]]
+    n, _, m = shown[0]["arrays"]["pictures"].shape[:3]
+    fig = Figure(figsize=(0.42 * m * len(shown) + 0.6, 1.75 * n + 0.3), layout="constrained")
+    for column, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
+        a = {k: np.asarray(v) for k, v in r["arrays"].items()}
+        column.suptitle(f"in {r['params']['space'].upper()}", fontsize=9)
+        rows = zip(np.atleast_1d(column.subfigures(n, 1)), a["pictures"], a["logits"])
+        axes = [_walk(*row, *ends) for row, *ends in zip(rows, a["first"], a["last"])]
+        axes[0].legend(fontsize=7)
+    return fig
+
+# %% ../../nbs/78_stylegan2_plots.ipynb #4005ea0a
+def defect_rows(
+    records: list[dict],  # of fig10_defects; those of the first seed with their arrays
+) -> Figure:
+    "AdvLatGAN's Fig. 10: the worst samples above, after -z below; logit and distance under each."
+    shown = [r for r in records if r["arrays"]]
+    n = np.asarray(shown[0]["arrays"]["logits"]).shape[1]
+    fig = Figure(figsize=(0.85 * n * len(shown) + 0.4, 2.9), layout="constrained")
+    for sub, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
+        a, axes = {k: np.asarray(v) for k, v in r["arrays"].items()}, sub.subplots(2, n)
+        sub.suptitle(f"in {r['params']['space'].upper()}", fontsize=9)
+        for i, j in np.ndindex(2, n):
+            image_grid(axes[i, j], a["pictures"][i, j][None], 1)
+            below = f"{a['logits'][i, j]:.1f} | {a['near'][i, j]:.1f}"
+            axes[i, j].set_xlabel(below, fontsize=7, labelpad=2)
+        for ax, name in zip(axes[:, 0], ("as drawn", "after -z")):
+            ax.set_ylabel(name, fontsize=8)
+    fig.supxlabel("under each: D's logit | distance to the nearest real", fontsize=8)
     return fig
