@@ -18,18 +18,35 @@ from torchvision.utils import make_grid
 from .data import to_uint8
 
 # %% auto #0
-__all__ = ['latents', 'labels', 'decode', 'in_bytes', 'overview', 'picture']
+__all__ = ['drawn_dim', 'drawn', 'latents', 'labels', 'decode', 'in_bytes', 'overview', 'picture']
+
+# %% ../nbs/46_draw.ipynb #fa3986cd
+def drawn_dim(G: nn.Module) -> int:
+    "How many normal numbers a latent is drawn from."
+    return getattr(G, "drawn_dim", G.z_dim)
+
+
+def drawn(
+    G: nn.Module,  # has z_dim; with `draw`, latents of its own kind
+    z: Tensor,  # from N(0, I), (n, drawn_dim)
+    y: Tensor | None = None,  # their labels
+) -> Tensor:  # (n, z_dim)
+    "The latents that G takes, for these that were drawn."
+    if not hasattr(G, "draw"):
+        return z
+    device = next(G.parameters()).device
+    return G.draw(z.to(device), None if y is None else y.to(device)).to(z.device)
 
 # %% ../nbs/46_draw.ipynb #fb0253e2
 def latents(
     G: nn.Module,  # has z_dim
     n: int,
     seed: int = 0,
-) -> Tensor:  # (n, z_dim), from N(0, I)
+) -> Tensor:  # (n, z_dim), from N(0, I) or what G makes of them
     "Latents of a seed; the first m of n are those of m."
     rng = torch.Generator().manual_seed(seed)
-    blocks = [torch.randn(128, G.z_dim, generator=rng) for _ in range(-(-n // 128))]
-    return torch.cat(blocks)[:n]
+    blocks = [torch.randn(128, drawn_dim(G), generator=rng) for _ in range(-(-n // 128))]
+    return drawn(G, torch.cat(blocks)[:n], labels(G, n))
 
 
 def labels(

@@ -21,7 +21,7 @@ from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
 from .sample import path_of
 
 # %% auto #0
-__all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'load_weights']
+__all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'networks', 'load_weights']
 
 # %% ../nbs/49_import.ipynb #f8cf5f3d
 def specification(
@@ -98,6 +98,22 @@ def command(
     return 0
 
 # %% ../nbs/49_import.ipynb #c425aeb4
+def networks(
+    path: str | Path,  # a checkpoint, a folder of them, or an official pickle (.pkl)
+    device: str | torch.device = "cpu",
+    images: int = 64,  # of G, for the minibatch statistic of a pickle's D
+) -> tuple[nn.Module, nn.Module]:  # (G, D), in eval mode; G is the averaged one if there is one
+    "The networks of a file, whoever wrote it."
+    if Path(path).suffix != ".pkl":
+        return checkpoints.load(path).networks(device)
+    found = load_official(path)
+    G = found.get("G_ema", found.get("G"))
+    if G is None or "D" not in found:
+        raise ValueError(f"{path} holds {', '.join(found)}: both G or G_ema, and D are needed")
+    hold_batch_std(G, found["D"], images)
+    return G.to(device), found["D"].to(device)
+
+# %% ../nbs/49_import.ipynb #568df361
 def load_weights(
     path: str | Path,  # a file of torch.save
     make: Callable[[], nn.Module],  # your constructor, such as `lambda: MyG(128)`

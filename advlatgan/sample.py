@@ -24,12 +24,21 @@ from tqdm import tqdm
 
 from . import checkpoints, data, refiners
 from .device import channels_last, find_device
-from .draw import decode, in_bytes, labels, overview, picture
-from .files import lock, read_json, write_json, write_whole
+from advlatgan.draw import (
+    decode,
+    drawn,
+    drawn_dim,
+    in_bytes,
+    labels,
+    overview,
+    picture,
+)
+from .files import lock, look_up, read_json, write_json, write_whole
+from .nets_stylegan2 import InW, StyleG
 
 # %% auto #0
 __all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device', 'Sampler',
-           'real_logits', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
+           'real_logits', 'in_space', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
            'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
@@ -54,12 +63,12 @@ class Sampler:
 
     def pieces(self, n: int) -> Iterator[Tensor]:  # latents, (piece, z_dim), the last may be fewer
         draws = torch.Generator().manual_seed(self.seed)
-        z = torch.empty(0, self.G.z_dim)
+        z, y = torch.empty(0, drawn_dim(self.G)), self.labels(n)
         for first in range(0, n, self.piece):
             m = min(self.piece, n - first)
             while len(z) < m:
-                z = torch.cat([z, torch.randn(BLOCK, self.G.z_dim, generator=draws)])
-            yield z[:m]
+                z = torch.cat([z, torch.randn(BLOCK, drawn_dim(self.G), generator=draws)])
+            yield drawn(self.G, z[:m], None if y is None else y[first : first + m])
             z = z[m:]
 
     def latents(self, n: int) -> Tensor:  # (n, z_dim)
@@ -147,6 +156,18 @@ def real_logits(
     return {"d_real": refiners.sample_logits(D, x, y, batch_size), "y_real": y}, words
 
 # %% ../nbs/44_sample.ipynb #e4d1a842
+def in_space(
+    G: nn.Module,
+    space: str,  # "z"; "w": StyleGAN2's styles
+) -> nn.Module:
+    "G as a function of the latents of that space."
+    if look_up("space", space, {"z": False, "w": True}):
+        if not isinstance(G, StyleG):
+            raise ValueError(f"space is 'w': {type(G).__name__} has no styles, take 'z'")
+        return InW(G)
+    return G
+
+
 def load_sampler(
     path: str | Path,  # a checkpoint, or a folder of them: the newest whole one
     seed: int = 0,  # of the latents
@@ -155,6 +176,7 @@ def load_sampler(
     batch_size: int = 128,  # samples at a time
     reals: str | None = None,  # a set, for advlatgan-m; None: the one of the training
     root: str | Path | None = None,  # data root, where they are
+    space: str = "z",  # whose latents are drawn and refined; "w": StyleGAN2's styles
 ) -> tuple[Sampler, dict]:  # and where its samples come from, as plain data
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
     if not 0 <= seed < 2**63:
@@ -174,8 +196,8 @@ def load_sampler(
         refine, described = {**refine, **logits}, described | {"d_real": of}
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
-    origin |= {"seed": seed, "refine": described}
-    return Sampler(G, D, seed, refine, batch_size), origin
+    origin |= {"seed": seed, "refine": described} | ({} if space == "z" else {"space": space})
+    return Sampler(in_space(G, space), D, seed, refine, batch_size), origin
 
 # %% ../nbs/44_sample.ipynb #0d1a3064
 def _begin(folder: Path, note: dict) -> bool:
@@ -357,12 +379,13 @@ def command(
     root: Root = None,
     batch_size: Annotated[int, option("samples at a time")] = 128,
     device: Device = None,
+    space: Annotated[str, option("where latents are: z, or w (StyleGAN2's styles)")] = "z",
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
     asked = refine_options(refine, method, n_adv, eps, d_output)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        place = checkpoint, seed, asked, find_device(device), batch_size, reals, root
+        place = checkpoint, seed, asked, find_device(device), batch_size, reals, root, space
         sampler, origin = load_sampler(*place)
         sampler.batches(n)  # refuses n
         sampler(1)  # whatever is wrong shows before anything is written

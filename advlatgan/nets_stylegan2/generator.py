@@ -335,6 +335,7 @@ class InW(nn.Module):
     ):
         super().__init__()
         self.G, self.psi, self.cutoff, self.z_dim = G, psi, cutoff, G.w_dim
+        self.drawn_dim = G.z_dim  # numbers that `draw` takes
         self.num_classes, self.img_size, self.img_channels = (
             G.num_classes,
             G.img_size,

@@ -33,3 +33,4 @@ from advlatgan.plots.pictures import (
     progress_rows,
     toy_panels,
 )
+from .stylegan2 import ada_curves, defect_rows, walk_rows

@@ -258,6 +258,7 @@ def plan(
         needs = {
             key: _needed(experiments, experiment, need, preset, params)
             for key, need in experiment.needs.items()
+            if not params.get(need.get("unless"))  # a parameter that stands in for the run
         }
         runs.append(Run(experiment, params, needs))
     return runs
