@@ -21,6 +21,7 @@ import typer
 from typer.exceptions import TyperException
 
 from ..files import read_json
+from .asked import LOCAL, check_runs, chosen_executor
 from advlatgan.runs.presets import (
     CallError,
     find_experiments,
@@ -34,10 +35,7 @@ from .records import code_digest, is_finished
 from .report import document, load_bundle, make_report
 from .tables import markdown_table
 from advlatgan.runs.workflow import (
-    LOCAL,
     carry_out,
-    check_runs,
-    chosen_executor,
     make_needed,
     run_job,
     run_workflow,
