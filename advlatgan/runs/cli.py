@@ -205,9 +205,11 @@ def run(
 ) -> int:
     """Run experiments, then make their tables and figures. What follows a lone -- is Snakemake's.
 
-    On a Slurm cluster: -- --executor slurm; one without accounting (sacct) also needs
-    --slurm-status-command squeue. What jobs ask for: -- --set-resources run:runtime=600
-    run:mem_mb=8000 run:gpu=1.
+    On a Slurm cluster: -- --executor slurm
+
+    If it has no accounting (sacct), also: --slurm-status-command squeue
+
+    Jobs ask for more: --set-resources run:runtime=600 run:mem_mb=8000 run:gpu=1
     """
     experiments, out = find_experiments(), out or _default_out()
     overrides = _overrides(params or [], _chosen()[0].root)
