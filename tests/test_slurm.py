@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from conftest import ROOT, alive, until, write_notebook
@@ -115,6 +116,8 @@ def cluster(tmp_path):
         yield env
     finally:
         slurm(env, "scancel", "--user", getpass.getuser())
+        with suppress(AssertionError):
+            until(lambda: not slurm(env, "squeue", "-h"), 20)
         for daemon in reversed(daemons):
             daemon.terminate()
             daemon.wait(30)
@@ -205,4 +208,5 @@ def test_on_a_cluster(cluster, walks, tmp_path):
         assert not under_way(cancelled)
     finally:
         for process in started.values():
-            process.kill()
+            process.terminate()
+            process.communicate(timeout=60)
