@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -66,28 +67,43 @@ def process():
     return start
 
 
-def _notebook(*cells):
+def alive(marker):
+    "Live processes that mention `marker` in their command line or environment."
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(marker).encode() in line and entry.name != str(os.getpid()):
+            found.append(line.replace(b"\0", b" ").decode()[:200])
+    return found
+
+
+def until(condition, seconds=60.0):
+    "Wait for it, or fail."
+    end = time.time() + seconds
+    while not condition():
+        assert time.time() < end, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def write_notebook(path, *sources):
+    "A notebook of these cells, the first of which holds the parameters."
     cells = [
         dict(
             cell_type="code",
             metadata=dict(tags=["parameters"]) if i == 0 else {},
             execution_count=None,
             outputs=[],
-            source=c,
+            source=source,
             id=f"c{i}",
         )
-        for i, c in enumerate(cells)
+        for i, source in enumerate(sources)
     ]
-    return json.dumps(
-        dict(
-            nbformat=4,
-            nbformat_minor=5,
-            cells=cells,
-            metadata=dict(
-                kernelspec=dict(name="python3", display_name="python3", language="python")
-            ),
-        )
-    )
+    spec = dict(name="python3", display_name="python3", language="python")
+    book = dict(nbformat=4, nbformat_minor=5, cells=cells, metadata=dict(kernelspec=spec))
+    path.write_text(json.dumps(book))
 
 
 PRESETS = """
@@ -120,29 +136,26 @@ def checkout(tmp_path):
     published = tmp_path / "checkout/data/published"
     published.mkdir(parents=True)
     (published / "nobody.csv").write_text('source,kind,score\n"nobody, Table 0",plain,0.5\n')
-    (folder / "walk.ipynb").write_text(
-        _notebook(
-            "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\n"
-            "pause: float = 0.0 # seconds a step\nnote: str = '' # any text",
-            "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder()\n"
-            "tell = run.stage('walk'); r = random.Random(seed); x = 0.",
-            "for i in range(steps): x += r.random(); time.sleep(pause); tell(i + 1, steps)",
-            "run.finish([dict(score=x)], data='none')",
-        )
+    write_notebook(
+        folder / "walk.ipynb",
+        "seed: int = 0\nkind: str = 'plain' # which\nsteps: int = 20 # how far\n"
+        "pause: float = 0.0 # seconds a step\nnote: str = '' # any text",
+        "import random, time\nfrom advlatgan import runs\nrun = runs.Recorder()\n"
+        "tell = run.stage('walk'); r = random.Random(seed); x = 0.",
+        "for i in range(steps): x += r.random(); time.sleep(pause); tell(i + 1, steps)",
+        "run.finish([dict(score=x)], data='none')",
     )
-    (folder / "onwalk.ipynb").write_text(
-        _notebook(
-            "seed: int = 0",
-            "from advlatgan import files, runs\nrun = runs.Recorder()\n"
-            "score = files.read_json(run.need('walk') / 'record.json')['rows'][0]['score']",
-            "run.finish([dict(method='twice', score=2 * score)], data='a walk')",
-        )
+    write_notebook(
+        folder / "onwalk.ipynb",
+        "seed: int = 0",
+        "from advlatgan import files, runs\nrun = runs.Recorder()\n"
+        "score = files.read_json(run.need('walk') / 'record.json')['rows'][0]['score']",
+        "run.finish([dict(method='twice', score=2 * score)], data='a walk')",
     )
-    (folder / "broken.ipynb").write_text(
-        _notebook(
-            "seed: int = 0\nhow: str = 'error'",
-            "import os\nif how == 'error': raise ValueError('the reason')\n"
-            "if how == 'death': os.kill(os.getpid(), 9)",
-        )
+    write_notebook(
+        folder / "broken.ipynb",
+        "seed: int = 0\nhow: str = 'error'",
+        "import os\nif how == 'error': raise ValueError('the reason')\n"
+        "if how == 'death': os.kill(os.getpid(), 9)",
     )
     return tmp_path / "checkout"

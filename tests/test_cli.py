@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, alive, until
 
 from advlatgan import runs
 from advlatgan.runs import cli
@@ -131,6 +131,7 @@ BAD = {
     "run walk -- --executr slurm": "--executr",
     "run walk -- --cores many": "--cores",
     "run walk -- plain": "'plain' is no option of Snakemake",
+    "run walk -- --executor lsf": "pip install snakemake-executor-plugin-lsf",
     "run": "NAME",
     "list wlak": "did you mean 'walk'?",
     "publish wlak": "did you mean 'walk'?",
@@ -296,27 +297,6 @@ def test_outside_a_checkout_run_says_so(tmp_path):
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "inside" in done.stderr
 
 
-def _alive(marker):
-    "Live processes that mention `marker` in their command line or environment."
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-        except OSError:
-            continue
-        if str(marker).encode() in line and entry.name != str(os.getpid()):
-            found.append(line.replace(b"\0", b" ").decode()[:200])
-    return found
-
-
-def _until(condition, seconds=60.0):
-    "Wait for it, or fail."
-    end = time.time() + seconds
-    while not condition():
-        assert time.time() < end, "it did not come to pass"
-        time.sleep(0.1)
-
-
 def _start(checkout, out, tmp, *args):
     "`advlatgan run walk`, not waited for."
     return subprocess.Popen(
@@ -352,14 +332,14 @@ def test_killed_in_mid_run_it_takes_up_again(advlatgan, checkout, victim):
     asked = ["-p", "pause=0.1", "--seeds", "0", "1"]
     process = _start(checkout, out, tmp, *asked)
     # until one run is finished and the next is under way
-    _until(lambda: len(records(out)) == 1 and list(out.glob("walk/*/progress.json")), 120)
+    until(lambda: len(records(out)) == 1 and list(out.glob("walk/*/progress.json")), 120)
     workflow = _workflow(out)
     if victim != "workflow":
         os.kill(process.pid, signal.SIGKILL)
     if victim != "command":
         os.kill(workflow, signal.SIGKILL)
     assert process.wait(30) == (1 if victim == "workflow" else -signal.SIGKILL)
-    _until(lambda: not _alive(out), 10)  # what it had started ends with it
+    until(lambda: not alive(out), 10)  # what it had started ends with it
     [first] = out.glob("walk/*/record.json")
     stamp = first.stat().st_mtime_ns
     call = ["run", "walk", *asked, "--jobs", "1", "--out"]
@@ -380,7 +360,7 @@ def test_two_commands_do_not_write_to_one_folder(checkout, advlatgan):
     out = checkout / "out"
     first = _start(checkout, out, "/tmp", "-p", "steps=200", "pause=0.1")
     try:
-        _until(lambda: list(out.glob("walk/*/progress.json")))
+        until(lambda: list(out.glob("walk/*/progress.json")))
         second = advlatgan("run", "walk", "--out", out, cwd=checkout)
         assert second.returncode == 2 and "another 'advlatgan run'" in second.stderr
     finally:

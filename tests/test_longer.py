@@ -1,0 +1,59 @@
+"""More steps than before: a run goes on from the shorter one, where that changes nothing."""
+
+import json
+
+from conftest import write_notebook
+
+LEVEL = (
+    "seed: int = 0\ntotal_steps: int = 2\ndecay: bool = False # of the learning rate",
+    "import torch\nfrom advlatgan import data, nets, runs, training\n"
+    "from advlatgan.methods.gan import gan\nrun = runs.Recorder(); torch.manual_seed(seed)",
+    "networks = {'G': nets.ToyG(), 'D': nets.ToyD()}\n"
+    "config = training.TrainConfig(\n"
+    "    total_steps=total_steps, batch_size=8, z_dim=2, lr_decay=decay)\n"
+    "history = training.train(networks, data.toy_mixture('ring'), gan('bce'), config,\n"
+    "    log_every=1, checkpoint=run.folder / 'checkpoints')",
+    "rows = [dict(steps=h['step'], loss_D=h['loss_D']) for h in history]\n"
+    "run.finish(rows, data='ring')",
+)
+PRESETS = """
+level:
+  reproduces: a training
+  presets: {smoke: {}}
+  table: {rows: [steps], values: {loss_D: 6}}
+"""
+
+
+def folders(out):
+    "Records by the folder of their run."
+    files = out.glob("level/*/record.json")
+    return {p.parent.relative_to(out).as_posix(): json.loads(p.read_text()) for p in files}
+
+
+def records(out):
+    "Records by length and by whether the rate falls."
+    found = folders(out).values()
+    return {(r["params"]["total_steps"], r["params"]["decay"]): r for r in found}
+
+
+def test_a_longer_run_extends_a_shorter_one(advlatgan, checkout):
+    (checkout / "nbs/experiments/presets.yaml").write_text(PRESETS)
+    write_notebook(checkout / "nbs/experiments/level.ipynb", *LEVEL)
+    out = checkout / "data/runs"
+    assert advlatgan("run", "level", "-p", "decay=false,true", cwd=checkout).returncode == 0
+    short = next(k for k, r in folders(out).items() if not r["params"]["decay"])
+
+    call = ["run", "level", "-p", "total_steps=4"]
+    done = advlatgan(*call, "decay=false,true", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert f" goes on from {short}\n" in done.stderr
+    [note] = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
+    assert "begins at step 0" in note and note.endswith("its learning rate falls over total_steps")
+    found = records(out)
+    assert found[4, False]["extends"] == short and "extends" not in found[4, True]
+
+    fresh = advlatgan(*call, "--out", checkout / "fresh", cwd=checkout)
+    assert fresh.returncode == 0 and "goes on" not in fresh.stderr
+    in_one = records(checkout / "fresh")[4, False]
+    assert in_one["rows"] == found[4, False]["rows"] and len(in_one["rows"]) == 4
+    assert "extends" not in in_one
