@@ -11,13 +11,14 @@ from dataclasses import replace
 
 import torch
 
-from . import backbones, data, features, nets
+from . import backbones, data, features, nets, nets_conditional
 from .device import PRECISIONS, find_device
 from .files import nearest
+from .methods.pgmgan import build_partitioner
 from .mining import check_steps
 
 # %% auto #0
-__all__ = ['check_images', 'check_refined']
+__all__ = ['check_images', 'check_refined', 'check_early', 'check_mixture']
 
 # %% ../nbs/48_checks.ipynb #2ab33c3a
 @functools.lru_cache
@@ -47,7 +48,7 @@ def check_images(
     dataset: str,
     backbone: str,
     split: str = "train",
-    real_split: str = "",  # may be left out
+    real_split: str | None = None,  # None: nothing is measured
     img_size: int = 0,
     method: str = "bare",
     width: float = 1.0,
@@ -97,7 +98,7 @@ def check_images(
     if fresh_y and not spec["num_classes"]:
         raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     _check_networks(spec)
-    if real_split:
+    if real_split is not None:
         _check_measured(images, _described(dataset, real_split, img_size))
     if extractor:
         _extractor_there(extractor)
@@ -146,5 +147,57 @@ def check_refined(
             f"most is {most}: expected 4 passes or more, "
             "which the dearest method needs for a step, or 0 for no limit"
         )
+    if extractor:
+        _extractor_there(extractor)
+
+# %% ../nbs/48_checks.ipynb #7d7ddc84
+def check_early(early: int, total_steps: int, device: str = "auto") -> None:
+    "Refuse a snapshot that would be taken after the end."
+    find_device(device)
+    if early > total_steps:
+        raise ValueError(f"early is {early}: expected at most total_steps = {total_steps}")
+
+# %% ../nbs/48_checks.ipynb #chk2mix
+def check_mixture(
+    dataset: str,
+    split: str = "train",
+    real_split: str = "train",
+    img_size: int = 0,
+    n_train: int = 0,
+    method: str = "PGMGAN",
+    num_partitions: int = 2,
+    neighbours: int = 1,
+    s_arch: str = "resnet18",
+    s_width: float = 1.0,
+    width: float = 1.0,
+    z_dim: int = 128,
+    batch_size: int = 100,
+    guide_weight: float = 0.0,
+    guide_least: float = 0.0,
+    device: str = "auto",
+    extractor: str = "",
+) -> None:
+    "Refuse a run of `pgm_images`, whose parameters these are, that could not come to its end."
+    find_device(device)
+    images = _described(dataset, split, img_size)
+    _check_measured(images, _described(dataset, real_split, img_size))
+    n, (channels, size, _) = n_train or len(images), images.x.shape[1:]
+    classes = images.num_classes if images.y is not None else 0
+    for name, value, most in (
+        ("n_train", n, len(images)),
+        ("num_partitions", num_partitions, n),
+        ("neighbours", neighbours, n - 1),
+        ("guide_least", guide_least, guide_weight),
+    ):
+        if value > most:
+            raise ValueError(f"{name} is {value:,}: expected {most:,} at most ({dataset} {split})")
+    if method in ("class-conditional", "PGMGAN within classes") and not classes:
+        raise ValueError(f"{method} needs labels and {dataset} {split} has none: choose another")
+    packs = int(method.partition("PacGAN ")[2] or 1)
+    if batch_size % packs:
+        raise ValueError(f"batch_size is {batch_size}: choose one that {packs}, the pack, divides")
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        nets_conditional.conditional_resnet(size, channels, num_partitions, z_dim, width)
+        build_partitioner(s_arch, (channels, size, size), num_partitions, s_width)
     if extractor:
         _extractor_there(extractor)

@@ -269,6 +269,9 @@ def pair_ratio(
 ) -> Tensor:  # (B,) or (); 0 for twins
     "Image distance over latent distance of pairs, both mean absolute differences (Eq. 3)."
     check_pairs(None, offset, reduction)
+    if x1.shape != x2.shape or z1.shape != z2.shape or len(x1) != len(z1):
+        shapes = ", ".join(str(tuple(t.shape)) for t in (x1, x2, z1, z2))
+        raise ValueError(f"x1, x2, z1, z2 have shapes {shapes}: expected pairs, as many of each")
     d_I, d_z = _mean_abs(x1, x2), _mean_abs(z1, z2)
     if reduction == "batch":
         d_I, d_z = d_I.mean(), d_z.mean()

@@ -370,7 +370,7 @@ def build(
     "A backbone from plain numbers, so that a checkpoint can make it again: `build(**spec)`."
     make, options = look_up("arch", arch, _ARCHS)
     for name, value in (("img_channels", img_channels), ("z_dim", z_dim), ("width", width)):
-        if not value > 0:
+        if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}: expected a number above 0")
     if num_classes < 0:
         raise ValueError(f"num_classes is {num_classes}: expected 0 or more")

@@ -174,6 +174,16 @@ def test_what_is_finished_is_not_asked_about(checkout, monkeypatch, capsys):
     )  # a run that it needs
     folder = checkout / "data/runs" / run.folder
     folder.mkdir(parents=True)
-    write_json(folder / "record.json", dict(experiment="walk", params=run.params, code="", rows=[]))
+    record = dict(experiment="walk", params=run.params, rows=[], data="none", device="cpu")
+    write_json(folder / "record.json", record | dict(versions={}, commit="", code=""))
     assert cli.main(["run", "onwalk"]) == 1 and "no_such_check" not in capsys.readouterr().err
     assert cli.main(["run", "walk", "--force"]) == 2 and above.needs["walk"].folder == run.folder
+
+
+def test_a_mixture_that_could_not_end(refused):
+    few = "pgm_images", "-p", "n_train=100"
+    assert "num_partitions is 101: expected 100 at most" in refused(*few, "num_partitions=101")
+    assert "neighbours is 100: expected 99 at most" in refused(*few, "neighbours=100")
+    assert "the pack, divides" in refused(*few, "method=PacGAN 3", "batch_size=20")
+    assert "guide_least is 7" in refused(*few, "guide_least=7")
+    assert "PGMGAN" in refused(*few, "method=PGMGAM")

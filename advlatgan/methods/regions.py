@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data import ToyMixture
 
 # %% auto #0
-__all__ = ['Points', 'points_of', 'with_labels', 'random_ids', 'Numbered', 'shares', 'describe', 'kmeans_ids']
+__all__ = ['Points', 'points_of', 'with_labels', 'random_ids', 'Numbered', 'shares', 'describe', 'kmeans_ids', 'kmeans_within']
 
 # %% ../../nbs/54_regions.ipynb #0bfd4daf
 @dataclass(frozen=True, eq=False)
@@ -154,3 +154,17 @@ def kmeans_ids(
     h = h.flatten(1).float().cpu().numpy()
     found = MiniBatchKMeans(k, batch_size=1024, n_init=3, random_state=seed).fit(h)
     return torch.from_numpy(found.labels_).long()
+
+# %% ../../nbs/54_regions.ipynb #b2within
+def kmeans_within(
+    h: Tensor,  # features, (N, …)
+    classes: Tensor,  # labels, (N,)
+    k: int,  # clusters in each class
+    seed: int = 0,
+) -> Tensor:  # (N,), int64: class · k + cluster
+    "Clusters that do not cross classes: PGMGAN where labels are known (its future work)."
+    ids = torch.empty(len(h), dtype=torch.int64)
+    for c in classes.unique().tolist():
+        inside = (classes == c).cpu()
+        ids[inside] = c * k + kmeans_ids(h[inside], k, seed)
+    return ids

@@ -90,6 +90,8 @@ def nearest_labels(
     x: Tensor,  # features, (M, F)
 ) -> Tensor:  # (M,)
     "The class of the nearest real sample."
+    if len(real) != len(y_real):
+        raise ValueError(f"there are {len(real)} reals and {len(y_real)} classes: expected as many")
     parts = check_features(x, "fake").split(max(1, TILE // len(check_features(real, "real"))))
     return torch.cat([y_real[torch.cdist(part, real).argmin(1)] for part in parts])
 

@@ -7,6 +7,7 @@ __all__ = []
 
 # %% ../../nbs/70_plots.ipynb #3763afee
 from .base import LABELS, STYLES, Figure, image_grid, legend_below, points, style
+from .ivgan import ivgan_panels
 from .league import league_panels
 from advlatgan.plots.measures import (
     REFINERS,
@@ -14,9 +15,16 @@ from advlatgan.plots.measures import (
     classes_by_method,
     classes_kept,
     pair_ratios,
+    passes_curves,
     quality_and_diversity,
     refiner_panels,
     sweep_curves,
+)
+from advlatgan.plots.partitions import (
+    landscapes,
+    partition_panels,
+    partition_pictures,
+    sample_panels,
 )
 from advlatgan.plots.pictures import (
     before_and_after,

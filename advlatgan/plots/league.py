@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['league_panels']
 
-# %% ../../nbs/76_league_plots.ipynb #18eb31ae
-from .base import Figure, points, style
+# %% ../../nbs/76_league_plots.ipynb #6cbcd459
+from .base import Figure, image_grid, points, style
 
 # %% ../../nbs/76_league_plots.ipynb #188e7598
 def _counts(records, method):
@@ -16,16 +16,29 @@ def _counts(records, method):
     return f"{method}\n{modes:.1f} modes, {100 * share:.0f} %"
 
 
+def _set(record):
+    "What is a row of panels: the set, or what its rows call it."
+    return record["rows"][0].get("dataset", record["params"]["dataset"])
+
+
+def _panel(ax, arrays, method, title):
+    x = arrays[method]
+    if x.ndim == 4:
+        image_grid(ax, x[:16], 4, title)
+    else:
+        points(ax, x, arrays["data"], title, style(method)["color"])
+    ax.title.set_fontsize(6.5)
+
+
 def league_panels(records: list[dict]) -> Figure:
-    "Points of every method on each toy set: a row of panels for each."
-    names = list(dict.fromkeys(r["params"]["dataset"] for r in records))
-    sets = [[r for r in records if r["params"]["dataset"] == name] for name in names]
+    "Points, or images, of every method on each set: a row of panels for each."
+    names = list(dict.fromkeys(map(_set, records)))
+    sets = [[r for r in records if _set(r) == name] for name in names]
     methods = [row["method"] for row in records[0]["rows"]]
     fig = Figure((1.15 * len(methods), 1.55 * len(sets)), layout="constrained")
     rows = fig.subplots(len(sets), len(methods), squeeze=False)
-    for axes, found in zip(rows, sets):
-        x = found[0]["arrays"]
+    for axes, name, found in zip(rows, names, sets):
+        axes[0].set_ylabel(name, fontsize=6.5)
         for ax, method in zip(axes, methods):
-            points(ax, x[method], x["data"], _counts(found, method), style(method)["color"])
-            ax.title.set_fontsize(6.5)
+            _panel(ax, found[0]["arrays"], method, _counts(found, method))
     return fig

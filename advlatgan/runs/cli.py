@@ -266,19 +266,20 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
             print(shutil.copy(file, folder))
     return 0
 
-# %% ../../nbs/85_cli.ipynb #eb998be8
+# %% ../../nbs/85_cli.ipynb #6294c594
 def claims() -> int:
     "Every claim of the papers: holds, does not hold, or not testable here."
     from advlatgan.runs.claims import judge
 
-    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
-    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    head = ["paper", "place", "claim", "verdict", "judged_by"]
+    _print_table(head, judge()[head].values)
     return 0
 
 
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "explore": ("explore", "A page on which one drags a latent and sees its image and its walk."),
     "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
 OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
@@ -308,7 +309,7 @@ def _spread(argv: list[str]) -> list[str]:
     words, many = [], ""
     for word, before in zip(own, ["", *own]):
         if word.startswith("-") and not word[1:].isdigit():
-            many = word if word in ("--seeds", "-p") else ""
+            many = word if word in ("--seeds", "-p", "--protocols") else ""
         elif many and before != many:
             words.append(many)
         words.append(word)
@@ -322,7 +323,7 @@ def _need(name, key):
 
 HIDDEN = {"--workflow": run_workflow, "--job": run_job, "--need": _need}  # called by ourselves
 
-# %% ../../nbs/85_cli.ipynb #179a9934
+# %% ../../nbs/85_cli.ipynb #c5ce5fee
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -346,6 +347,9 @@ def main(argv: list[str] | None = None) -> int:
         text = error.format_message() if isinstance(error, TyperException) else str(error)
         print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"advlatgan: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         kept = "what is finished is kept, and the same command takes up the rest"
         print(f"advlatgan: stopped; {kept}", file=sys.stderr)
