@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..files import read_json
 from .presets import Run
-from .records import code_digest
+from .records import code_digest, read_record
 
 # %% auto #0
 __all__ = ['shorter_run', 'why_not', 'go_on']
@@ -26,10 +26,10 @@ def shorter_run(
     found, steps = None, lambda record: record["params"]["total_steps"]
     needs = {k: n.folder for k, n in run.needs.items()}
     for file in sorted((root / run.experiment.name).glob("*/record.json")):
-        record = read_json(file) or {}
+        record = read_record(file.parent) or {}
         params = record.get("params", {})
         same = params | dict(total_steps=run.params.get("total_steps")) == run.params
-        if same and record["needs"] == needs and steps(record) < run.params["total_steps"]:
+        if same and record.get("needs") == needs and steps(record) < run.params["total_steps"]:
             if not found or steps(record) > steps(found):
                 found = record | dict(folder=file.parent.relative_to(root).as_posix())
     return found
