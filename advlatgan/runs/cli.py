@@ -269,7 +269,7 @@ def claims() -> int:
     _print_table(head, judge()[head].values)
     return 0
 
-
+# %% ../../nbs/85_cli.ipynb #a889e2de
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),

@@ -19,11 +19,11 @@ from typing import Annotated, Literal
 import yaml
 
 import advlatgan
-from ..files import nearest
+from ..files import CallError, nearest, pick
 
 # %% auto #0
-__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'CallError', 'pick', 'Param', 'read_params', 'annotation', 'convert',
-           'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
+__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'Param', 'read_params', 'annotation', 'convert', 'Experiment',
+           'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
 
 # %% ../../nbs/80_presets.ipynb #8e359a1f
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -33,21 +33,6 @@ COMMAND = [  # `advlatgan`, wherever it is installed
     "-c",
     "import sys; from advlatgan.runs.cli import main; sys.exit(main())",
 ]
-
-
-class CallError(ValueError):
-    "A call that cannot be carried out as it stands; its text is one line that says why."
-
-# %% ../../nbs/80_presets.ipynb #0f2ef848
-def pick(
-    known: dict,  # name -> thing
-    name: str,  # as somebody wrote it
-    what: str,  # it is, if it is not known: "unknown experiment"
-):
-    "The thing of that name, or a `CallError` that offers the nearest."
-    if name not in known:
-        raise CallError(f"{what} {name!r}: {nearest(name, known)}")
-    return known[name]
 
 # %% ../../nbs/80_presets.ipynb #a3c56348
 @dataclass(frozen=True)

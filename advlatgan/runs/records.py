@@ -17,16 +17,17 @@ import tempfile
 import time
 from contextlib import contextmanager
 from functools import cache
+from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
 
 import advlatgan
-from ..files import read_json, write_json, write_whole
+from ..files import lock, read_json, write_json, write_whole
 from .presets import COMMAND, PACKAGE, CallError, Run
 
 # %% auto #0
-__all__ = ['PACKAGES', 'LEFT', 'in_words', 'Progress', 'lock', 'save_arrays', 'Recorder', 'code_digest', 'provenance',
-           'short_folder', 'local_kernels', 'own_part', 'execute', 'is_finished', 'last_line']
+__all__ = ['PACKAGES', 'LEFT', 'in_words', 'Progress', 'save_arrays', 'Recorder', 'code_digest', 'provenance', 'short_folder',
+           'local_kernels', 'own_part', 'execute', 'is_finished', 'last_line']
 
 # %% ../../nbs/81_records.ipynb #e5ea0931
 def in_words(values: dict) -> str:
@@ -70,24 +71,6 @@ class Progress:
             self.bar = None
 
 # %% ../../nbs/81_records.ipynb #27930fba
-def lock(
-    file: Path,  # made if it is not there
-    seconds: float = math.inf,  # to wait for whoever holds it
-):  # the open file, which holds the lock until it is closed or the process ends; None: taken
-    "Hold a file against other processes."
-    import fcntl
-
-    opened, until = open(file, "w"), time.time() + seconds
-    while True:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return opened
-        except BlockingIOError:
-            if time.time() >= until:
-                return opened.close()
-            time.sleep(0.2)
-
-
 _hold = cache(lock)  # once in a process
 
 # %% ../../nbs/81_records.ipynb #a849133d
@@ -175,21 +158,12 @@ PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
 def provenance(notebook: Path) -> dict:
     "Versions, commit and code digest of a run about to start."
     versions = {"python": sys.version.split()[0], "advlatgan": advlatgan.__version__}
-    versions |= {p: _version(p) for p in PACKAGES}
+    versions |= {p: version(p) for p in PACKAGES}
     commit = _git(notebook.parent, "rev-parse", "--short=12", "HEAD")
     ours = ("advlatgan", ":/advlatgan", ":/nbs")
     if commit and _git(notebook.parent, "status", "--porcelain", "--", *ours):
         commit += "+changes"
     return dict(versions=versions, commit=commit, code=code_digest(notebook))
-
-
-def _version(package):
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git(folder, *args):
