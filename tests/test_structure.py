@@ -19,6 +19,7 @@ FLOORS = [  # each may import from its own floor and from those before it
     {"methods"},
     {"backbones", "calibration", "refiners"},
     {"extractors", "inception", "features", "evaluate", "sample", "importing"},
+    {"explore", "explore_page"},
     {"checks"},
     {"plots", "runs"},
 ]

@@ -14,10 +14,12 @@ from advlatgan.plots.measures import (
     classes_by_method,
     classes_kept,
     pair_ratios,
+    passes_curves,
     quality_and_diversity,
     refiner_panels,
     sweep_curves,
 )
+from .partitions import landscapes, partition_panels, sample_panels
 from advlatgan.plots.pictures import (
     before_and_after,
     latent_valleys,

@@ -11,8 +11,8 @@ from .base import LABELS, Figure, distance_of, legend_below, set_name, style
 from ..runs.tables import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['REFINERS', 'SHARES', 'refiner_panels', 'sweep_curves', 'attack_curves', 'pair_ratios', 'classes_by_method',
-           'quality_and_diversity', 'classes_kept']
+__all__ = ['REFINERS', 'SHOWN', 'CURVES', 'SHARES', 'refiner_panels', 'passes_curves', 'sweep_curves', 'attack_curves',
+           'pair_ratios', 'classes_by_method', 'quality_and_diversity', 'classes_kept']
 
 # %% ../../nbs/74_plots_measures.ipynb #665d8415
 def _lines(records, keys, values):
@@ -87,6 +87,54 @@ def refiner_panels(
             bottom.minorticks_off()
     legend_below(fig)
     return fig
+
+# %% ../../nbs/74_plots_measures.ipynb #9a3e20b2
+SHOWN = ("precision", "recall", "coverage_k5")
+CURVES = {  # curve -> colour, marker, line style; others are grey
+    "advlatgan-m": ("#D55E00", "o", "-"),
+    "sphere": ("#D55E00", "s", "--"),
+    "falling": ("#D55E00", "v", ":"),
+    "advlatgan-z, ε 0.01": ("#0072B2", "^", "-"),
+    "advlatgan-z, ε 0.05": ("#0072B2", "D", "--"),
+    "obrs": ("#E69F00", "h", "-"),
+    "obrs-m": ("#E69F00", "<", "--"),
+    "m-obrs": ("#E69F00", ">", ":"),
+    "gradient": ("#009E73", "P", "-"),
+    "jacobian": ("#009E73", "X", "--"),
+    "ensemble": ("#CC79A7", "*", "-"),
+}
+
+
+def passes_curves(
+    records: list[dict],  # of beyond_z
+) -> Figure:
+    "Distances, precision, recall and coverage against passes, a curve for each way to walk."
+    fd = _distance(records)
+    kd = [k for k in records[0]["rows"][0] if k == "kid" or k.startswith("kd_")]
+    measures = (fd, *kd, *SHOWN)
+    fig = Figure(figsize=(2.6 * len(measures), 3.4), layout="constrained")
+    for ax, measure in zip(fig.subplots(1, len(measures)), measures):
+        for name, points in _curves(records, measure).items():
+            color, marker, line = CURVES.get(name, ("0.5", "x", "-"))
+            x, y, bar = np.array(sorted(points)).T
+            look = dict(color=color, marker=marker, ls=line, ms=4, lw=1.2, capsize=1.5)
+            if name == "bare":
+                ax.axhline(y[0], color="k", ls=":", lw=1, label=name)
+            else:
+                ax.errorbar(x, y, np.nan_to_num(bar), **look, label=name)
+        ax.set(xlabel="passes per image", ylabel=LABELS.get(measure, measure))
+        ax.set_xscale("symlog", linthresh=10)
+        ax.set_xticks([0, 5, 10, 20, 40, 100], ["0", "5", "10", "20", "40", "100"])
+    legend_below(fig)
+    return fig
+
+
+def _curves(records, measure):
+    "Curve -> (passes, mean, deviation) of its points."
+    found = {}
+    for k, v in _lines(records, ["curve", "setting"], [measure, "passes"]):
+        found.setdefault(k["curve"], []).append((v["passes"][0], *v[measure]))
+    return found
 
 # %% ../../nbs/74_plots_measures.ipynb #2b30d7a7
 _LINES = [

@@ -20,6 +20,7 @@ from advlatgan.refiners.core import (
     Problem,
     each,
     inner,
+    optional,
     refiner,
     slope,
     tangential,
@@ -27,7 +28,7 @@ from advlatgan.refiners.core import (
 )
 
 # %% auto #0
-__all__ = ['levels', 'quantiles', 'targets', 'cut_back', 'stepped', 'with_norm_of', 'advlatgan_m']
+__all__ = ['levels', 'quantiles', 'targets', 'cut_back', 'stepped', 'with_norm_of', 'falling_to', 'advlatgan_m']
 
 # %% ../../nbs/63_matched.ipynb #e8f1c811
 def levels(
@@ -95,10 +96,11 @@ def cut_back(
 def stepped(
     z: Tensor,  # (B, …)
     g: Tensor,  # gradient of d, as z
-    eps: float,
+    eps: float | Tensor,  # step size, of all or of each, (B,)
     sphere: bool = False,  # keep each latent's norm
 ) -> Tensor:
     "One sign step up."
+    eps = each(eps, z) if isinstance(eps, Tensor) else eps
     if not sphere:
         return z + eps * g.sign()
     return with_norm_of(z + eps * tangential(g, z).sign(), z)
@@ -108,15 +110,27 @@ def with_norm_of(new: Tensor, z: Tensor) -> Tensor:
     "`new`, each latent with the norm of the one in z."
     return new * each((inner(z, z) / inner(new, new)).sqrt(), z)
 
+# %% ../../nbs/63_matched.ipynb #3229946a
+def falling_to(
+    g: Tensor,  # gradient of d, (B, …)
+    rest: Tensor,  # what d lacks to its target, (B,)
+    eps: float,  # the longest step
+    least: float = 0.125,  # of eps, the shortest
+) -> Tensor:  # (B,)
+    "Step sizes, as long as the rest needs by the gradient."
+    slope_of_step = g.abs().flatten(1).sum(1)
+    return (rest / slope_of_step).to(g).clamp(least * eps, eps)
+
 # %% ../../nbs/63_matched.ipynb #8b4d6c66
 @refiner(
     "advlatgan-m",
     step=2,
     extra=lambda o: 2,
-    d_real=LOGITS,
-    y_real=LABELS,
+    d_real=optional(LOGITS),
+    y_real=optional(LABELS),
     target=("matched", "prior", "median"),
     cut=YES_OR_NO,
+    falling=YES_OR_NO,
     sphere=YES_OR_NO,
     burn_in=whole(1),
 )
@@ -128,6 +142,7 @@ def advlatgan_m(
     y_real: Tensor | None = None,  # their labels, for conditional networks
     target: str = "matched",  # "prior": rank among fresh draws; "median": of the reals, for all
     cut: bool = True,  # the step that passes the target is cut back to it
+    falling: bool = False,  # steps get shorter as the target nears
     sphere: bool = False,  # keep each latent's norm
     burn_in: int = 1000,  # draws of target "prior"
 ) -> Callable:
@@ -159,7 +174,8 @@ def advlatgan_m(
                 batch.step(i, z)
             rows, g, d_now = rows[on], g[on], d_now[on]
             last[rows], d_last[rows] = z[rows], d_now
-            z[rows] = batch.inside(stepped(z[rows], g, eps, sphere))
+            size = falling_to(g, end[rows] - d_now, eps) if falling else eps
+            z[rows] = batch.inside(stepped(z[rows], g, size, sphere))
         if n_adv and len(rows):
             arrived(batch.d(z[rows], rows))
         return Found(z)

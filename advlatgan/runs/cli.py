@@ -273,6 +273,7 @@ def claims() -> int:
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
+    "explore": ("explore", "A page on which one drags a latent and sees its image and its walk."),
     "import": ("importing", "A checkpoint of an official StyleGAN2-ADA pickle; none of it is run."),
 }
 OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
@@ -302,7 +303,7 @@ def _spread(argv: list[str]) -> list[str]:
     words, many = [], ""
     for word, before in zip(own, ["", *own]):
         if word.startswith("-") and not word[1:].isdigit():
-            many = word if word in ("--seeds", "-p") else ""
+            many = word if word in ("--seeds", "-p", "--protocols") else ""
         elif many and before != many:
             words.append(many)
         words.append(word)
@@ -340,6 +341,9 @@ def main(argv: list[str] | None = None) -> int:
         text = error.format_message() if isinstance(error, TyperException) else str(error)
         print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"advlatgan: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         kept = "what is finished is kept, and the same command takes up the rest"
         print(f"advlatgan: stopped; {kept}", file=sys.stderr)
