@@ -321,20 +321,14 @@ def check_labels(
     if there is None or num_classes is None:
         return
     if num_classes and not there:
-        raise ValueError(
-            f"{name} has no labels and the network is for {num_classes} classes: "
-            "take labelled data, or a network without num_classes"
-        )
+        what = f"{name} has no labels and the network is for {num_classes} classes"
+        raise ValueError(f"{what}: take labelled data, or a network without num_classes")
     if there and not num_classes:
-        raise ValueError(
-            f"{name} has {there} classes and the network takes no labels: "
-            f"train on data.without_labels(), or build it with num_classes={there}"
-        )
+        way = f"train on data.without_labels(), or build it with num_classes={there}"
+        raise ValueError(f"{name} has {there} classes and the network takes no labels: {way}")
     if there > num_classes:
-        raise ValueError(
-            f"{name} has {there} classes and the network is for {num_classes}: "
-            f"build it with num_classes={there}"
-        )
+        what = f"{name} has {there} classes and the network is for {num_classes}"
+        raise ValueError(f"{what}: build it with num_classes={there}")
 
 # %% ../nbs/40_training.ipynb #94190289
 def _check_phases(phases, nets, config):
@@ -347,9 +341,8 @@ def _check_phases(phases, nets, config):
         for name in p.trains:
             _check(name in nets, f"{p.name}.trains", name, f"one of {', '.join(nets)}")
         same = described(first.setdefault(p.trains, p).opt) == described(p.opt)
-        _check(
-            same, f"{p.name}.opt", p.opt, f"that of {first[p.trains].name}, which trains the same"
-        )
+        expected = f"that of {first[p.trains].name}, which trains the same"
+        _check(same, f"{p.name}.opt", p.opt, expected)
     _check_latents(phases, getattr(nets.get("G"), "num_classes", 0), config)
 
 
@@ -367,9 +360,8 @@ def _check_latents(phases, num_classes, config):
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     if z_dim != config.z_dim:
-        raise ValueError(
-            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
-        )
+        both = f"z_dim is {config.z_dim} and G takes latents of {z_dim}"
+        raise ValueError(f"{both}: make them the same")
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
@@ -378,10 +370,8 @@ def _check_shared(phases, config):
     n_processes = world()[1]
     for where, n in (("batch_size", config.batch_size), *((p.name, p.batch_size) for p in phases)):
         if n is not None and n % n_processes:
-            raise ValueError(
-                f"{where} is {n}: {n_processes} processes share a batch, "
-                f"choose a multiple of {n_processes}"
-            )
+            way = f"{n_processes} processes share a batch, choose a multiple of {n_processes}"
+            raise ValueError(f"{where} is {n}: {way}")
 
 
 def _check_call(nets, data, phases, config, **counts):
