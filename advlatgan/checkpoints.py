@@ -197,6 +197,30 @@ def _build(spec, where):
         raise CheckpointError(f"{where}: the spec {spec} builds no networks: {e}") from None
 
 
+def _check_spec(spec, *networks):
+    "Refuse a spec that builds other networks than these."
+
+    def shapes(nets):
+        return [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in nets]
+
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        built = _build(spec, "checkpoint")
+    if shapes(built) != shapes(networks):
+        raise CheckpointError(
+            f"the spec {spec} builds other networks than those in training: "
+            "give the one that built them"
+        )
+
+# %% ../nbs/42_checkpoints.ipynb #308d6c10
+def _load(path):
+    header, tensors, digest = _read(path)
+    try:
+        held = _understood(header, tensors)
+    except (LookupError, TypeError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"{path} has an odd header ({type(e).__name__}: {e})") from None
+    return Checkpoint(path, *held, digest)
+
+
 def latest(
     folder: str | Path,  # a folder of checkpoints, or one that does not exist yet
 ) -> Checkpoint | None:  # None if there are none
@@ -204,7 +228,7 @@ def latest(
     broken = []
     for path in _files(folder):
         try:
-            found = load(path)
+            found = _load(path)
         except CheckpointError as e:
             broken.append(str(e))
             continue
@@ -216,23 +240,13 @@ def latest(
             f"no checkpoint in {folder} is whole: {'; '.join(broken)}; remove them to start anew"
         )
 
-
+# %% ../nbs/42_checkpoints.ipynb #c999e1b5
 def load(
     path: str | Path,  # a checkpoint file, or a folder of them: the newest whole one
 ) -> Checkpoint:
     "Read a checkpoint; no code in it is ever run."
     path = Path(path)
-    if path.is_dir():
-        found = latest(path)
-    elif path.is_file():
-        header, tensors, digest = _read(path)
-        try:
-            held = _understood(header, tensors)
-        except (LookupError, TypeError, ValueError, RecursionError) as e:
-            raise CheckpointError(f"{path} has an odd header ({type(e).__name__}: {e})") from None
-        return Checkpoint(path, *held, digest)
-    else:
-        found = None
+    found = _load(path) if path.is_file() else latest(path)
     if found is None:
         raise CheckpointError(
             f"no checkpoint at {path}: "
@@ -336,8 +350,7 @@ class Keeper:
         parts: dict[str, Any],  # all that has a state, by name; None is left out
         about: dict[str, Any] | None = None,  # plain data for the reader
     ):
-        self.folder, self.settings, self.about = folder, settings, about
-        self.last = None  # the newest file
+        self.folder, self.settings, self.about, self.last = folder, settings, about, None
         self.parts = {k: v for k, v in parts.items() if v is not None}
         if folder is None:
             return
@@ -394,26 +407,11 @@ def _check_folder(folder):
 
 
 def _locked(folder):
-    "Hold the folder against a second training; the system lets go when this process ends."
-    if os.environ.get("LOCAL_RANK", "0") != "0":
-        return None
-    if held := lock(Path(folder) / ".lock", seconds=0):
-        return held
-    raise CheckpointError(
-        f"{folder} is in use by another training: wait for it, or train into another folder"
-    )
-
-
-def _check_spec(spec, *networks):
-    "Refuse a spec that builds other networks than these."
-
-    def shapes(nets):
-        return [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in nets]
-
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        built = _build(spec, "checkpoint")
-    if shapes(built) != shapes(networks):
+    "Hold the folder against a second training; processes that share one have one lock."
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    held = lock(Path(folder) / ".lock", seconds=0) if first else None
+    if first and held is None:
         raise CheckpointError(
-            f"the spec {spec} builds other networks than those in training: "
-            "give the one that built them"
+            f"{folder} is in use by another training: wait for it, or train into another folder"
         )
+    return held

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'look_up']
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -82,12 +82,25 @@ def nearest(
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
 
 # %% ../nbs/04_files.ipynb #139c75ab
+class CallError(ValueError):
+    "A call that cannot be carried out as it stands; its text is one line that says why."
+
+
+def pick(
+    known: dict,  # name -> thing
+    name: str,  # as somebody wrote it
+    what: str,  # it is, if it is not known: "smoke has no parameter"
+):
+    "The thing of that name, or a `CallError` that offers the nearest."
+    if name not in known:
+        raise CallError(f"{what} {name!r}: {nearest(name, known)}")
+    return known[name]
+
+
 def look_up(
     what: str,  # of what kind the name is: "loss"
-    name: str,  # as somebody wrote it
-    known: dict,  # name -> thing
+    name: str,
+    known: dict,
 ):
-    "The thing of that name, or a ValueError that offers the nearest."
-    if name not in known:
-        raise ValueError(f"unknown {what} {name!r}: {nearest(name, known)}")
-    return known[name]
+    "The same for 'unknown loss …'."
+    return pick(known, name, f"unknown {what}")

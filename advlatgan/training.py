@@ -150,6 +150,14 @@ class _Criterion(nn.Module):
         return self.phase.loss(self.nets, Batch(*batch))
 
 
+def _shared(criterion, device):
+    "The same, its gradients averaged over the processes that share a batch."
+    if world()[1] == 1:
+        return criterion
+    ids = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(criterion, device_ids=ids)
+
+# %% ../nbs/40_training.ipynb #0b80c617
 def _moved(phase, nets, z, y):
     "The latents that the phase's loss sees: as many as it drew, or tiles of as many."
     n, z = len(z), phase.latents(nets, z, y)
@@ -157,10 +165,10 @@ def _moved(phase, nets, z, y):
     return z
 
 
-def _step_of(phase, nets, opt, precise, wrap):
+def _step_of(phase, nets, opt, precise, device):
     "A step of the phase: (x, y, z, y_z) -> loss, detached."
     others = [net for name, net in vars(nets).items() if name not in phase.trains]
-    criterion, frozen = wrap(_Criterion(phase, nets)), _Frozen(others)
+    criterion, frozen = _shared(_Criterion(phase, nets), device), _Frozen(others)
 
     def step(x, y, z, y_z):
         with frozen:
@@ -282,17 +290,26 @@ def _settings(config, phases, data, spec, precision, fixed):
     )
 
 # %% ../nbs/40_training.ipynb #f9613bbb
-def _losses(step, losses, keeper, n_processes):
-    "A record of the losses of the whole batch; ends the run if one is not finite."
-    values = torch.stack([loss.float() for loss in losses.values()])
-    if n_processes > 1:
-        dist.all_reduce(values)
-        values /= n_processes
-    told = dict(zip((f"loss_{name}" for name in losses), values.tolist()))
-    if not all(map(math.isfinite, told.values())):
-        words = ", ".join(f"{name} = {value}" for name, value in told.items())
-        raise FloatingPointError(f"training diverged by step {step}: {words}; {keeper.where()}")
-    return dict(step=step) | told
+class _Losses(dict):
+    "The last loss of each phase: one that is not due at each step has it from before a resume."
+
+    def state_dict(self):
+        return dict(self)
+
+    def load_state_dict(self, state):
+        self.update({k: torch.as_tensor(v) for k, v in state.items()})
+
+    def record(self, step, keeper):
+        "Those of the whole batch, as numbers; ends the run if one is not finite."
+        values = torch.stack([loss.float() for loss in self.values()])
+        if (n_processes := world()[1]) > 1:
+            dist.all_reduce(values)
+            values /= n_processes
+        told = dict(zip((f"loss_{name}" for name in self), values.tolist()))
+        if not all(map(math.isfinite, told.values())):
+            words = ", ".join(f"{name} = {value}" for name, value in told.items())
+            raise FloatingPointError(f"training diverged by step {step}: {words}; {keeper.where()}")
+        return dict(step=step) | told
 
 # %% ../nbs/40_training.ipynb #0b2fec52
 def check_labels(
@@ -304,20 +321,14 @@ def check_labels(
     if there is None or num_classes is None:
         return
     if num_classes and not there:
-        raise ValueError(
-            f"{name} has no labels and the network is for {num_classes} classes: "
-            "take labelled data, or a network without num_classes"
-        )
+        what = f"{name} has no labels and the network is for {num_classes} classes"
+        raise ValueError(f"{what}: take labelled data, or a network without num_classes")
     if there and not num_classes:
-        raise ValueError(
-            f"{name} has {there} classes and the network takes no labels: "
-            f"train on data.without_labels(), or build it with num_classes={there}"
-        )
+        way = f"train on data.without_labels(), or build it with num_classes={there}"
+        raise ValueError(f"{name} has {there} classes and the network takes no labels: {way}")
     if there > num_classes:
-        raise ValueError(
-            f"{name} has {there} classes and the network is for {num_classes}: "
-            f"build it with num_classes={there}"
-        )
+        what = f"{name} has {there} classes and the network is for {num_classes}"
+        raise ValueError(f"{what}: build it with num_classes={there}")
 
 # %% ../nbs/40_training.ipynb #94190289
 def _check_phases(phases, nets, config):
@@ -330,9 +341,8 @@ def _check_phases(phases, nets, config):
         for name in p.trains:
             _check(name in nets, f"{p.name}.trains", name, f"one of {', '.join(nets)}")
         same = described(first.setdefault(p.trains, p).opt) == described(p.opt)
-        _check(
-            same, f"{p.name}.opt", p.opt, f"that of {first[p.trains].name}, which trains the same"
-        )
+        expected = f"that of {first[p.trains].name}, which trains the same"
+        _check(same, f"{p.name}.opt", p.opt, expected)
     _check_latents(phases, getattr(nets.get("G"), "num_classes", 0), config)
 
 
@@ -350,32 +360,37 @@ def _check_latents(phases, num_classes, config):
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     if z_dim != config.z_dim:
-        raise ValueError(
-            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
-        )
+        both = f"z_dim is {config.z_dim} and G takes latents of {z_dim}"
+        raise ValueError(f"{both}: make them the same")
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
 
-def _check_shared(phases, config, n_processes):
+def _check_shared(phases, config):
+    n_processes = world()[1]
     for where, n in (("batch_size", config.batch_size), *((p.name, p.batch_size) for p in phases)):
         if n is not None and n % n_processes:
-            raise ValueError(
-                f"{where} is {n}: {n_processes} processes share a batch, "
-                f"choose a multiple of {n_processes}"
-            )
+            way = f"{n_processes} processes share a batch, choose a multiple of {n_processes}"
+            raise ValueError(f"{where} is {n}: {way}")
+
+
+def _check_call(nets, data, phases, config, **counts):
+    for name, value in counts.items():
+        _check(value >= 1, name, value, "1 or more")
+    _check_phases(phases, nets, config)
+    _check_shared(phases, config)
+    _check_networks(nets, data, config)
+
+# %% ../nbs/40_training.ipynb #8bc7aba5
+def _place(nets, hooks, trained, device):
+    "Put networks and hooks where they run; who is not trained rests."
+    for name, net in (nets | hooks).items():
+        net.to(device).train(name in trained or name in hooks)
+        channels_last(net)
+        if name not in trained:
+            net.requires_grad_(False)
 
 # %% ../nbs/40_training.ipynb #a3ab5458
-class _Losses(dict):
-    "The last loss of each phase: one that is not due at each step has it from before a resume."
-
-    def state_dict(self):
-        return dict(self)
-
-    def load_state_dict(self, state):
-        self.update({k: torch.as_tensor(v) for k, v in state.items()})
-
-
 class _Run:
     "A training under way."
 
@@ -385,18 +400,10 @@ class _Run:
         self.device, (self.rank, self.n_processes) = device, world()
         self.trained = {name for p in phases for name in p.trains}
         self.precision = resolve_precision(precision, device, *nets.values())
-        self._place()
+        _place(nets, self.hooks, self.trained, device)
         self.optimisers = _optimisers(phases, self.space)
         self.draw, self.losses = _Drawn(data, config, nets, device), _Losses()
         self.history = []
-
-    def _place(self):
-        "Put networks and hooks where they run; who is not trained rests."
-        for name, net in (self.nets | self.hooks).items():
-            net.to(self.device).train(name in self.trained or name in self.hooks)
-            channels_last(net)
-            if name not in self.trained:
-                net.requires_grad_(False)
 
     @property
     def fixed(self):
@@ -423,17 +430,11 @@ class _Run:
         for phase in self.phases:
             opt = self.optimisers[phase.trains][1]
             _capturable(opt, graphs, self.device)
-            step = _step_of(phase, self.space, opt, self._precise, self._wrap)
+            step = _step_of(phase, self.space, opt, self._precise, self.device)
             self.steps[phase.name] = Graphed(step) if graphs else step
 
     def _precise(self):
         return autocast(self.precision, self.device)
-
-    def _wrap(self, criterion):
-        if self.n_processes == 1:
-            return criterion
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(criterion, device_ids=ids)
 
     def step(self, step):
         "All phases that are due, in their order; then the average."
@@ -464,15 +465,12 @@ def train(
     spec: dict | None = None,  # what `nets.build` was given, so that a checkpoint builds G and D
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
-    _check(log_every >= 1, "log_every", log_every, "1 or more")
-    _check(checkpoint_every >= 1, "checkpoint_every", checkpoint_every, "1 or more")
+    counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
+    _check_call(nets, data, phases, config, **counts)
     device = find_device(device)
     _check(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
-    _check_phases(phases, nets, config)
-    _check_shared(phases, config, world()[1])
-    _check_networks(nets, data, config)
-    if config.ema and "G_ema" not in nets:
-        nets["G_ema"] = deepcopy(nets["G"])
+    if config.ema:
+        nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)
     settings = _settings(config, phases, data, spec, run.precision, run.fixed)
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())))
@@ -483,7 +481,7 @@ def train(
         run.step(step)
         last = step == config.total_steps
         if step % log_every == 0 or last:
-            run.history.append(_losses(step, run.losses, keeper, run.n_processes))
+            run.history.append(run.losses.record(step, keeper))
             speed = run.draw.seen / (time.perf_counter() - since)
             told = run.history[-1] | dict(images_per_s=speed)  # a time is not kept in a history
             if progress is not None:
@@ -492,7 +490,7 @@ def train(
                 watch(step, told, nets.get("G_ema", nets.get("G")))
             run.draw.seen, since = 0, time.perf_counter()
         if checkpoint is not None and (step % checkpoint_every == 0 or last):
-            _losses(step, run.losses, keeper, run.n_processes)  # what is not finite is not kept
+            run.losses.record(step, keeper)  # what is not finite is not kept
             if not run.rank:
                 keeper.save(step)
     for net in nets.values():

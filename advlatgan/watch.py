@@ -44,6 +44,43 @@ def _take_back(folder, step):
             path.unlink()
     return kept[-1]["step"] if kept else 0
 
+# %% ../nbs/47_watch.ipynb #664b2395
+def _drawn(G, n, seed):
+    "Samples of those latents, on the CPU."
+    if not hasattr(G, "z_dim"):
+        raise ValueError(
+            f"{type(G).__name__} does not say its z_dim, so no latents can be drawn for it: "
+            "give it one, or n_samples=0 for no pictures"
+        )
+    with frozen(G):
+        return torch.cat([*decode(G, latents(G, n, seed), labels(G, n))])
+
+
+def _columns(G, n):
+    "Images in a row: one for each class, if they are few."
+    k = getattr(G, "num_classes", 0)
+    return k if 1 < k <= min(n, 32) else None
+
+# %% ../nbs/47_watch.ipynb #080ec4e1
+def _summary_writer():
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ValueError(
+            "tensorboard=True needs the package tensorboard: pip install tensorboard"
+        ) from None
+    return SummaryWriter
+
+
+def _tell(writer, step, record, x):
+    "The same for TensorBoard."
+    for name, value in record.items():
+        if name != "step":
+            writer.add_scalar(name, value, step)
+    if x is not None and x.ndim == 4:
+        writer.add_images("samples", x, step)
+    writer.flush()
+
 # %% ../nbs/47_watch.ipynb #719f9e26
 class Watch:
     "Writes what a training tells of itself into a folder; called as (step, record, G)."
@@ -56,10 +93,9 @@ class Watch:
         tensorboard: bool | None = None,  # also for TensorBoard; None: $ADVLATGAN_TENSORBOARD
         seed: int = 0,  # of the latents in the pictures
     ):
-        if n_samples < 0:
-            raise ValueError(f"n_samples is {n_samples}: expected 0 or more")
-        if sample_every < 1:
-            raise ValueError(f"sample_every is {sample_every}: expected 1 or more")
+        for name, value, least in (("n_samples", n_samples, 0), ("sample_every", sample_every, 1)):
+            if value < least:
+                raise ValueError(f"{name} is {value}: expected {least} or more")
         self.folder, self.seed = Path(folder), seed
         self.n_samples, self.sample_every = n_samples, sample_every
         if tensorboard is None:
@@ -79,54 +115,16 @@ class Watch:
         with open(self.folder / "metrics.jsonl", "ab", buffering=0) as file:
             file.write(json.dumps(dict(step=step) | record).encode() + b"\n")
         due = step // self.sample_every > self._last // self.sample_every
-        x = self._draw(G) if self.n_samples and due else None
+        x = _drawn(G, self.n_samples, self.seed) if self.n_samples and due else None
         if x is not None:
-            self._save(step, overview(x, _columns(G, self.n_samples)))
+            picture = overview(x, _columns(G, self.n_samples))
+            path = self.folder / f"samples/step-{step:08d}.png"
+            write_whole(path, lambda part: picture.save(part, "png"))
         if self._writer:
-            self._tell(step, record, x)
+            _tell(self._writer, step, record, x)
         self._last = step
 
     def _begin(self, step):
         self._last = _take_back(self.folder, step)
         if self._Writer:
             self._writer = self._Writer(self.folder / "tensorboard", purge_step=step)
-
-    def _draw(self, G):
-        if not hasattr(G, "z_dim"):
-            raise ValueError(
-                f"{type(G).__name__} does not say its z_dim, so no latents can be drawn for it: "
-                "give it one, or n_samples=0 for no pictures"
-            )
-        with frozen(G):
-            z, y = latents(G, self.n_samples, self.seed), labels(G, self.n_samples)
-            return torch.cat([*decode(G, z, y)])
-
-    def _save(self, step, picture):
-        folder = self.folder / "samples"
-        folder.mkdir(exist_ok=True)
-        write_whole(folder / f"step-{step:08d}.png", lambda part: picture.save(part, "png"))
-
-    def _tell(self, step, record, x):
-        "The same for TensorBoard."
-        for name, value in record.items():
-            if name != "step":
-                self._writer.add_scalar(name, value, step)
-        if x is not None and x.ndim == 4:
-            self._writer.add_images("samples", x, step)
-        self._writer.flush()
-
-
-def _columns(G, n):
-    "Images in a row: one for each class, if they are few."
-    k = getattr(G, "num_classes", 0)
-    return k if 1 < k <= min(n, 32) else None
-
-
-def _summary_writer():
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError(
-            "tensorboard=True needs the package tensorboard: pip install tensorboard"
-        ) from None
-    return SummaryWriter

@@ -15,7 +15,8 @@ CONVOLVED = {  # those that run convolutions in the precision that the hardware 
     *("12_image_nets", "40_training", "44_sample", "45_features", "47_watch", "52_advlatgan"),
     *("53_acgan", "55_evaluate", "58_stylegan2_training", "59_backbones", "66_refiners_compared"),
 }
-LARGE = ["torch", "torchvision", "matplotlib.figure", "pandas", "sklearn.cluster", "IPython"]
+LARGE = ["torch", "torchvision", "matplotlib.pyplot", "pandas", "sklearn.cluster", "papermill"]
+LARGE += ["IPython"]
 
 
 @pytest.fixture(scope="session")

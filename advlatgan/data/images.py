@@ -72,8 +72,8 @@ def _checked(data):
 
 # %% ../../nbs/02_images.ipynb #56630868
 @dataclass(frozen=True, eq=False, repr=False)
-class ImageData:
-    "A set of images as they are stored, uint8, and what a trainer needs of it."
+class _Images:
+    "A set of images as they are stored, uint8."
 
     name: str  # as `image_dataset` knows it, or a name of your own
     x: Tensor  # images, uint8 (N, C, H, W)
@@ -103,6 +103,33 @@ class ImageData:
             f"{self.num_classes} classes, {self.identity}"
         )
 
+    def subset(
+        self,
+        index,  # positions, a slice, a range or a mask (N,)
+    ) -> _Images:  # with an identity of its own
+        "Some of the images."
+        index = torch.as_tensor(index) if isinstance(index, range) else index
+        keep = torch.arange(len(self))[index].to(self.x.device)
+        y = None if self.y is None else self.y[keep]
+        return replace(self, x=self.x.index_select(0, keep), y=y, identity="")
+
+    def to(self, device: str | torch.device) -> _Images:
+        "The same images on `device`."
+        device = torch.empty(0, device=device).device  # which makes "cuda" "cuda:0"
+        try:
+            y = None if self.y is None else self.y.to(device)
+            return replace(self, x=self.x.to(device), y=y)
+        except torch.OutOfMemoryError as e:
+            bytes_ = f"{self.name}: {self.x.nbytes:,} bytes of images do not fit on {device}"
+            way = (
+                "leave them on the host, which streams them, or take a smaller img_size or a subset"
+            )
+            raise torch.OutOfMemoryError(f"{bytes_}: {way}") from e
+
+# %% ../../nbs/02_images.ipynb #ab0e64f8
+class ImageData(_Images):
+    "A set of images, and what a trainer needs of it."
+
     def with_transforms(self, flip: bool = False, noise: bool = False) -> ImageData:
         "The same images, transformed in this way by `batches`."
         return replace(self, flip=flip, noise=noise)
@@ -110,28 +137,6 @@ class ImageData:
     def without_labels(self) -> ImageData:
         "The same images for a network that takes no labels; the identity stays that of the set."
         return replace(self, y=None, classes=())
-
-    def subset(
-        self,
-        index,  # positions, a slice, a range or a mask (N,)
-    ) -> ImageData:  # with an identity of its own
-        "Some of the images."
-        index = torch.as_tensor(index) if isinstance(index, range) else index
-        keep = torch.arange(len(self))[index].to(self.x.device)
-        y = None if self.y is None else self.y[keep]
-        return replace(self, x=self.x.index_select(0, keep), y=y, identity="")
-
-    def to(self, device: str | torch.device) -> ImageData:
-        "The same images on `device`."
-        device = torch.empty(0, device=device).device  # which makes "cuda" "cuda:0"
-        try:
-            y = None if self.y is None else self.y.to(device)
-            return replace(self, x=self.x.to(device), y=y)
-        except torch.OutOfMemoryError as e:
-            raise torch.OutOfMemoryError(
-                f"{self.name}: {self.x.nbytes:,} bytes of images do not fit on {device}: leave "
-                "them on the host, which streams them, or take a smaller img_size or a subset"
-            ) from e
 
     def order(self, seed: int) -> Tensor:  # what `rows` takes, one of them for each image
         "One epoch's order."
@@ -177,8 +182,6 @@ class ImageBatches:
     ):
         check_batch(data, batch_size)
         home, device = data.x.device, generator.device
-        if home not in (torch.device("cpu"), device):
-            raise ValueError(f"images on {home}, generator on {device}: put both on one device")
         self.data, self.batch_size, self.generator = data, batch_size, generator
         ahead = home != device if read_ahead is None else read_ahead
         self._pool = ThreadPoolExecutor(1) if ahead else None
@@ -210,12 +213,8 @@ class ImageBatches:
 
     def state_dict(self) -> dict[str, Any]:
         "All that decides what comes next: plain numbers and one byte tensor."
-        return {
-            "num_images": len(self.data),
-            "seed": self.seed,
-            "position": self.position,
-            "generator": self.generator.get_state(),
-        }
+        at = dict(num_images=len(self.data), seed=self.seed, position=self.position)
+        return at | dict(generator=self.generator.get_state())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         "Go on exactly where `state_dict()` was taken; the generator is set back too."

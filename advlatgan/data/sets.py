@@ -36,7 +36,7 @@ def _lsun(tv, root, split, download):
     with chdir(root):  # it leaves an index where it is made: beside the data
         return tv.LSUN(str(root), [f"church_outdoor_{split}"])
 
-
+# %% ../../nbs/09_sets.ipynb #a3b8c217
 _KNOWN = {
     "mnist": _Known(
         splits=("train", "test"),

@@ -151,6 +151,21 @@ def dot(
 
     return run
 
+# %% ../../nbs/61_walks.ipynb #b3fb7c8f
+def _accepted(batch, energy, eps, old, new):
+    "MALA's choice; what would leave a uniform prior's support stays."
+
+    def log_q(to, at, g):
+        return -inner(*[to - at + eps * g] * 2) / (4 * eps)
+
+    (z, E, g), (E_new, g_new) = old, slope(energy, new)
+    log_a = E - E_new + log_q(z, new, g_new) - log_q(new, z, g)
+    accept = batch.noise.uniform().log() < log_a
+    if batch.prior == "uniform":
+        accept &= (new.abs() <= 1).flatten(1).all(1)
+    z, g = (torch.where(each(accept, z), a, b) for a, b in ((new, z), (g_new, g)))
+    return z, torch.where(accept, E_new, E), g
+
 # %% ../../nbs/61_walks.ipynb #1c6216f3
 @refiner(
     "ddls",
@@ -191,21 +206,6 @@ def ddls(
         return Found(z)
 
     return run
-
-
-def _accepted(batch, energy, eps, old, new):
-    "MALA's choice; what would leave a uniform prior's support stays."
-
-    def log_q(to, at, g):
-        return -inner(*[to - at + eps * g] * 2) / (4 * eps)
-
-    (z, E, g), (E_new, g_new) = old, slope(energy, new)
-    log_a = E - E_new + log_q(z, new, g_new) - log_q(new, z, g)
-    accept = batch.noise.uniform().log() < log_a
-    if batch.prior == "uniform":
-        accept &= (new.abs() <= 1).flatten(1).all(1)
-    z, g = (torch.where(each(accept, z), a, b) for a, b in ((new, z), (g_new, g)))
-    return z, torch.where(accept, E_new, E), g
 
 # %% ../../nbs/61_walks.ipynb #56d6f906
 DIVERGENCES = {"kl": "logit", "logd": "nonsat", "js": "minimax"}  # the form of Eq. 5 it descends

@@ -192,7 +192,7 @@ Out = Annotated[
 Preset = Annotated[str, typer.Option(help="smoke takes seconds; see `advlatgan list NAME`")]
 Snakemake = Annotated[list[str] | None, typer.Option(hidden=True)]
 
-# %% ../../nbs/85_cli.ipynb #a1b024cd
+# %% ../../nbs/85_cli.ipynb #d010896c
 def run(
     names: Names,
     preset: Preset = "smoke",
@@ -229,7 +229,7 @@ def run(
             _show(out, experiments[name], _label(preset, overrides, seeds), runs)
     return 1 if errors else 0
 
-# %% ../../nbs/85_cli.ipynb #2e2b31d1
+# %% ../../nbs/85_cli.ipynb #afbf9f59
 Some = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="default: all")]
 
 
@@ -249,7 +249,7 @@ def report(names: Some = None, out: Out = None) -> int:
     print(f"advlatgan: no results {where}: 'advlatgan run NAME' first", file=sys.stderr)
     return 1
 
-# %% ../../nbs/85_cli.ipynb #ca18ffe1
+# %% ../../nbs/85_cli.ipynb #83d117bc
 def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
     "Copy a finished experiment's table and figure to data/results and figures, to be committed."
     out = out or _default_out()
@@ -266,7 +266,7 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
             print(shutil.copy(file, folder))
     return 0
 
-# %% ../../nbs/85_cli.ipynb #6d4c71e2
+# %% ../../nbs/85_cli.ipynb #1e850b90
 def claims() -> int:
     "Every claim of the papers: holds, does not hold, or not testable here."
     from advlatgan.runs.claims import judge
@@ -275,7 +275,7 @@ def claims() -> int:
     _print_table(head, judge()[head].values)
     return 0
 
-
+# %% ../../nbs/85_cli.ipynb #0484ddb5
 LATER = {  # command: the module whose function `command` it is, and its help
     "sample": ("sample", "Pictures or points from a checkpoint."),
     "evaluate": ("evaluate", "Measure pictures, or what a checkpoint makes, against a data set."),
@@ -315,7 +315,7 @@ def _spread(argv: list[str]) -> list[str]:
         words.append(word)
     return words + [f"--snakemake={word}" for word in extra]
 
-# %% ../../nbs/85_cli.ipynb #a0fba67d
+# %% ../../nbs/85_cli.ipynb #8b7d0e26
 def _need(name, key):
     print(make_needed(name, key))
     return 0
@@ -323,7 +323,7 @@ def _need(name, key):
 
 HIDDEN = {"--workflow": run_workflow, "--job": run_job, "--need": _need}  # called by ourselves
 
-# %% ../../nbs/85_cli.ipynb #179a9934
+# %% ../../nbs/85_cli.ipynb #08c4d005
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)

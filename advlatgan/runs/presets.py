@@ -19,11 +19,11 @@ from typing import Annotated, Literal
 import yaml
 
 import advlatgan
-from ..files import nearest
+from ..files import CallError, nearest, pick
 
 # %% auto #0
-__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'CallError', 'pick', 'Param', 'read_params', 'annotation',
-           'convert', 'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
+__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'Param', 'read_params', 'annotation', 'convert',
+           'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
 
 # %% ../../nbs/80_presets.ipynb #3ede2cc2
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -34,22 +34,7 @@ COMMAND = [  # `advlatgan`, wherever it is installed
     "import sys; from advlatgan.runs.cli import main; sys.exit(main())",
 ]
 
-
-class CallError(ValueError):
-    "A call that cannot be carried out as it stands; its text is one line that says why."
-
-# %% ../../nbs/80_presets.ipynb #206dde1b
-def pick(
-    known: dict,  # name -> thing
-    name: str,  # as somebody wrote it
-    what: str,  # it is, if it is not known: "unknown experiment"
-):
-    "The thing of that name, or a `CallError` that offers the nearest."
-    if name not in known:
-        raise CallError(f"{what} {name!r}: {nearest(name, known)}")
-    return known[name]
-
-# %% ../../nbs/80_presets.ipynb #22c38b0f
+# %% ../../nbs/80_presets.ipynb #7fa6c148
 @dataclass(frozen=True)
 class Param:
     "One line of a notebook's parameters cell, and the values that presets.yaml allows."
@@ -64,7 +49,7 @@ class Param:
 TYPES = dict(int=int, float=float, str=str, bool=bool)
 SEEDS = ">= 0, < 9223372036854775808"  # what torch.manual_seed takes: below 2^63
 
-# %% ../../nbs/80_presets.ipynb #ab64e9e2
+# %% ../../nbs/80_presets.ipynb #d6ee996d
 def read_params(
     notebook: Path,
     allowed: dict,  # parameter -> its range or its values
@@ -84,7 +69,7 @@ def read_params(
         raise CallError(f"{notebook.name} has no parameter {min(unknown)!r}, but values for it")
     return params
 
-# %% ../../nbs/80_presets.ipynb #36fa3694
+# %% ../../nbs/80_presets.ipynb #c8623dfa
 BOUNDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
 MOST = 10_000_000  # of any count: steps, images, points in a batch
 
@@ -104,7 +89,7 @@ def annotation(param: Param):
         kind = Annotated[kind, Field(**bounds)]
     return list[kind] if param.type.startswith("list[") else kind
 
-# %% ../../nbs/80_presets.ipynb #7703814f
+# %% ../../nbs/80_presets.ipynb #ef57e7ed
 def convert(
     param: Param,
     value,  # text from a command line, or a value from YAML
@@ -124,7 +109,7 @@ def convert(
             expected = nearest(wrong["input"], param.allowed)
         raise CallError(f"parameter {param.name!r} is {wrong['input']!r}: {expected}") from None
 
-# %% ../../nbs/80_presets.ipynb #05c8c5c5
+# %% ../../nbs/80_presets.ipynb #babbb2a6
 @dataclass(frozen=True)
 class Experiment:
     "A notebook, its parameters, and what presets.yaml says of it."
@@ -152,7 +137,7 @@ class Experiment:
         "The checkout."
         return self.notebook.parents[2]
 
-# %% ../../nbs/80_presets.ipynb #2b83b323
+# %% ../../nbs/80_presets.ipynb #0674282b
 def _experiment(folder, name, spec):
     notebook, known = folder / f"{name}.ipynb", {f.name: f for f in fields(Experiment)}
     for key in spec:
@@ -161,7 +146,7 @@ def _experiment(folder, name, spec):
         raise CallError(f"presets.yaml, {name}: there is no {notebook.name} beside it")
     return Experiment(name, notebook, **spec)
 
-# %% ../../nbs/80_presets.ipynb #9de51171
+# %% ../../nbs/80_presets.ipynb #3006501e
 def find_experiments(
     start: Path | None = None,  # in the checkout; default: here, then where the package lies
 ) -> dict[str, Experiment]:
@@ -177,7 +162,7 @@ def find_experiments(
         "the experiments live in a checkout of the repository, run this inside one"
     )
 
-# %% ../../nbs/80_presets.ipynb #32f265c1
+# %% ../../nbs/80_presets.ipynb #0fd4ee65
 @dataclass(frozen=True)
 class Run:
     "One notebook with one value for each of its parameters."
@@ -200,20 +185,20 @@ class Run:
         start = "".join(f"{w}-" for w in words).encode()[: 255 - len(end)]
         return f"{self.experiment.name}/{start.decode(errors='ignore')}{end}"
 
-# %% ../../nbs/80_presets.ipynb #b16795c7
+# %% ../../nbs/80_presets.ipynb #c895e5e8
 def settings(experiment: Experiment, preset: str) -> list[dict]:
     "What a preset sets: one setting, or several."
     listed = pick(experiment.presets, preset, f"{experiment.name} has no preset")
     return listed if isinstance(listed, list) else [listed]
 
-# %% ../../nbs/80_presets.ipynb #5ba87b05
+# %% ../../nbs/80_presets.ipynb #0548ba16
 def _values(experiment, name, given):
     "All values that are given to a parameter, converted."
     param = pick(experiment.params, name, f"{experiment.name} has no parameter")
     sweep = isinstance(given, list) and not param.type.startswith("list[")
     return [convert(param, v) for v in (given if sweep else [given])]
 
-# %% ../../nbs/80_presets.ipynb #76a01073
+# %% ../../nbs/80_presets.ipynb #8dec7430
 def _override(experiment, listed, name, asked):
     "The settings with the values asked for; of several settings those that are left with any."
     own = [_values(experiment, name, s[name]) if name in s else asked for s in listed]
@@ -222,7 +207,7 @@ def _override(experiment, listed, name, asked):
     is_list = experiment.params[name].type.startswith("list[")
     return [{**s, name: k[0] if is_list else k} for s, k in zip(listed, kept) if k]
 
-# %% ../../nbs/80_presets.ipynb #96b67804
+# %% ../../nbs/80_presets.ipynb #fcdc275c
 def resolve(
     experiment: Experiment,
     preset: str = "smoke",
@@ -246,7 +231,7 @@ def resolve(
                 found.append(params)
     return found
 
-# %% ../../nbs/80_presets.ipynb #fa1b24d1
+# %% ../../nbs/80_presets.ipynb #a7d266dc
 def plan(
     experiments: dict[str, Experiment],
     name: str,
@@ -285,7 +270,7 @@ def _needed(experiments, experiment, need, preset, params):
         )
     return found[0]
 
-# %% ../../nbs/80_presets.ipynb #98677060
+# %% ../../nbs/80_presets.ipynb #949d5028
 def with_needed(runs: list[Run]) -> list[Run]:
     "These runs and all that they need, each once, needed ones first."
     found = {}

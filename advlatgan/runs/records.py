@@ -17,6 +17,7 @@ import tempfile
 import time
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib.metadata import version
 from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
@@ -161,21 +162,12 @@ PACKAGES = ("torch", "torchvision", "numpy", "papermill", "snakemake")
 def provenance(notebook: Path) -> dict:
     "Versions, commit and code digest of a run about to start."
     versions = {"python": sys.version.split()[0], "advlatgan": advlatgan.__version__}
-    versions |= {p: _version(p) for p in PACKAGES}
+    versions |= {p: version(p) for p in PACKAGES}
     commit = _git(notebook.parent, "rev-parse", "--short=12", "HEAD")
     ours = ("advlatgan", ":/advlatgan", ":/nbs")
     if commit and _git(notebook.parent, "status", "--porcelain", "--", *ours):
         commit += "+changes"
     return dict(versions=versions, commit=commit, code=code_digest(notebook))
-
-
-def _version(package):
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git(folder, *args):

@@ -5,12 +5,10 @@
 # %% ../../nbs/83_report.ipynb #406d42a3
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
 from ..files import read_json, write_json, write_whole
-from .presets import PACKAGE, CallError, Experiment, Run, find_experiments, pick
+from .presets import CallError, Experiment, Run, find_experiments, pick
 from .records import are_records, load_arrays, read_record, save_arrays
 from advlatgan.runs.tables import (
     aggregate,
@@ -103,15 +101,6 @@ def draw(experiment: Experiment, stem: Path) -> Path:  # the figure's file
         lambda file: figure.savefig(file, format="png", dpi=110, metadata={"Software": None}),
     )
 
-# %% ../../nbs/83_report.ipynb #7b10b289
-def _digest(experiment, records):
-    "Of all that a bundle depends on."
-    spec = [experiment.table, experiment.figure, experiment.notes, experiment.reproduces]
-    said = json.dumps([records, spec, published_rows(experiment)])
-    code = [PACKAGE / "runs/tables.py", PACKAGE / "runs/report.py", *PACKAGE.glob("plots/*.py")]
-    code = [path.read_bytes() for path in sorted(code)]
-    return hashlib.sha256(b"".join([said.encode(), *code])).hexdigest()
-
 # %% ../../nbs/83_report.ipynb #b01d0db6
 def _first_arrays(root, records):
     "The arrays of the first seed's records."
@@ -131,16 +120,14 @@ def make_report(
     records = [{"folder": r.folder, **read_record(root / r.folder)} for r in runs]
     stem = root / experiment.name / f"{experiment.name}.{label}"
     md, data, npz, png = (bundle_file(stem, end) for end in (".md", ".json", ".npz", ".png"))
-    about = dict(experiment=experiment.name, label=label, digest=_digest(experiment, records))
-    if not md.exists() or (read_json(data) or {}).get("digest") != about["digest"]:
-        for old in (md, data, npz, png):
-            old.unlink(missing_ok=True)
-        save_arrays(npz, _first_arrays(root, records))
-        write_json(data, about | dict(records=records))
-        if experiment.figure:
-            draw(experiment, stem)
-        text = document(experiment, label, records)
-        write_whole(md, lambda file: file.write_text(text, encoding="utf-8"))
+    for old in (md, data, npz, png):
+        old.unlink(missing_ok=True)
+    save_arrays(npz, _first_arrays(root, records))
+    write_json(data, dict(experiment=experiment.name, label=label, records=records))
+    if experiment.figure:
+        draw(experiment, stem)
+    text = document(experiment, label, records)
+    write_whole(md, lambda file: file.write_text(text, encoding="utf-8"))
     return [file for file in (md, data, npz, png) if file.exists()]
 
 # %% ../../nbs/83_report.ipynb #4d0995f4
@@ -163,21 +150,11 @@ def published_records(
 def published(
     name: str,
     preset: str = "cpu",
-    **only,  # column -> value or values of the lines that are shown: method=("bare", "-z"), n_adv=0
 ):
     "The committed table of an experiment, with its protocol."
     from IPython.display import Markdown
 
-    def shown(line):
-        return all(
-            line.get(k) in (v if isinstance(v, (list, tuple)) else [v]) for k, v in only.items()
-        )
-
-    records = published_records(name, preset)
-    for r in records:
-        r["rows"] = [row for row in r["rows"] if shown({**r["params"], **row})]
-    records = [r for r in records if r["rows"]]
-    if not records:
+    if not (records := published_records(name, preset)):
         return Markdown(f"*{name} has no published result at preset {preset}.*")
     return Markdown(document(_results(name)[0], preset, records).split("\n", 4)[4])
 
