@@ -123,21 +123,22 @@ def controls(world: World) -> dict[str, ui.Widget]:
         "seed": ui.BoundedIntText(0, 0, 10**6, description="latents of"),
     }
 
-# %% ../nbs/explore.ipynb #2164ebb7
+# %% ../nbs/explore.ipynb #fe34d9d4
 class Answers:
     "What follows a point, a slider and a step."
 
     def drag(self, change=None) -> None:
-        "Walk from the point, and show the walk's end."
+        "Show what the point becomes, then walk from it and show the walk's end."
         z = self.plane.at(torch.tensor([self.view.point], dtype=torch.float))
+        with torch.no_grad():
+            self.drawn.value = png(shown(self.world, self.world.samples(z)))
         self.walk = walk(self.world, z, **self.options())
         last = len(self.walk.z) - 1
         self.view.path = self.plane.of(self.walk.z[:, 0]).tolist()
-        with torch.no_grad():
-            self.drawn.value = png(shown(self.world, self.world.samples(z)))
         self.at["step"].max = self.at["play"].max = last
-        self.at["step"].value = last
-        self.step()
+        if self.at["step"].value == last:
+            self.step()
+        self.at["step"].value = last  # another one is told of by itself
         self.view.answered += 1
 
     def step(self, change=None) -> None:
