@@ -5,7 +5,6 @@
 # %% ../nbs/42_checkpoints.ipynb #7e016a99
 from __future__ import annotations
 
-import fcntl
 import functools
 import hashlib
 import inspect
@@ -25,6 +24,7 @@ from torch import Tensor, nn
 
 import advlatgan
 from . import nets
+from .files import lock, write_whole
 
 # %% auto #0
 __all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'described', 'differences', 'Keeper']
@@ -69,6 +69,17 @@ def _digest(header, tensors):
     return digest.hexdigest()
 
 
+def _write(path, tensors, header):
+    "A file of this content, on the disk; an error of the system is one of Python's."
+    try:
+        save_file(tensors, path, {FORMAT: f"{_digest(header, tensors)} {header}"})
+    except SafetensorError as e:
+        raise OSError(
+            0, f"{e}; make room, and the same call goes on from the file before"
+        ) from None
+    _sync(path)
+
+
 def _sync(path):
     "Have what was written to a file or folder put on the disk."
     handle = os.open(path, os.O_RDONLY)
@@ -100,10 +111,7 @@ def save(
     )
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
-    part = path.with_suffix(".part")
-    save_file(tensors, part, {FORMAT: f"{_digest(header, tensors)} {header}"})
-    _sync(part)
-    os.replace(part, path)
+    write_whole(path, lambda part: _write(part, tensors, header))
     _sync(folder)
     _prune(folder, path, keep)
     return path
@@ -113,7 +121,7 @@ def _prune(folder, path, keep):
     "Remove all but `path` and the `keep` - 1 before it, and what interrupted writes have left."
     files = _files(folder)
     at = files.index(path)
-    for old in [*files[:at], *files[at + keep :], *folder.glob("step-????????.part")]:
+    for old in [*files[:at], *files[at + keep :], *folder.glob(".step-*.part")]:
         old.unlink(missing_ok=True)
 
 # %% ../nbs/42_checkpoints.ipynb #b1d4912b
@@ -134,7 +142,18 @@ def _read(path):
     digest, _, header = about[FORMAT].partition(" ")
     if digest != _digest(header, tensors):
         raise CheckpointError(f"{path} is damaged: its content is not what was written")
-    return json.loads(header), tensors, digest
+    return header, tensors, digest
+
+
+def _understood(header, tensors):
+    "Steps done, settings, about and state, each of its kind."
+    found = json.loads(header)
+    wanted = dict(step=int, settings=dict, about=dict)
+    odd = [k for k, kind in wanted.items() if not isinstance(found[k], kind)]
+    state = _unpack(found["state"], tensors)
+    if odd or not isinstance(state, dict) or found["step"] < 0:
+        raise ValueError(f"{(odd or ['state'])[0]} is none")
+    return *(found[k] for k in wanted), state
 
 # %% ../nbs/42_checkpoints.ipynb #d0a7f33a
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,7 +185,7 @@ class Checkpoint:
         with torch.random.fork_rng(devices=[]):
             G, D = _build(spec, self.path)
         for net, name in ((G, "G_ema" if "G_ema" in self.state else "G"), (D, "D")):
-            _restore(net, self.state[name], f"{self.path}: {name}")
+            _restore(net, self.state.get(name), f"{self.path}: {name}")
         return G.to(device).eval(), D.to(device).eval()
 
 # %% ../nbs/42_checkpoints.ipynb #1c555416
@@ -208,11 +227,10 @@ def load(
     elif path.is_file():
         header, tensors, digest = _read(path)
         try:
-            state = _unpack(header["state"], tensors)
-            plain = [header[k] for k in ("step", "settings", "about")]
-        except (KeyError, TypeError, ValueError, RecursionError) as e:
+            held = _understood(header, tensors)
+        except (LookupError, TypeError, ValueError, RecursionError) as e:
             raise CheckpointError(f"{path} has an odd header ({type(e).__name__}: {e})") from None
-        return Checkpoint(path, *plain, state, digest)
+        return Checkpoint(path, *held, digest)
     else:
         found = None
     if found is None:
@@ -234,15 +252,15 @@ def _restore(part, state, name):
     "Set `part` back to `state`; `name` is for the error."
     try:
         if isinstance(part, list):
-            part[:] = state
+            part[:] = state + []
         elif isinstance(part, torch.Generator):
             part.set_state(state)
         else:
             part.load_state_dict(state)
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as e:
+        if isinstance(part, torch.optim.Optimizer):
+            _like_parameters(part)
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as e:
         raise CheckpointError(f"{name} does not fit: {' '.join(str(e).split())[:200]}") from None
-    if isinstance(part, torch.optim.Optimizer):
-        _like_parameters(part)
 
 
 def _like_parameters(opt):
@@ -379,15 +397,11 @@ def _locked(folder):
     "Hold the folder against a second training; the system lets go when this process ends."
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return None
-    file = open(Path(folder) / ".lock", "w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise CheckpointError(
-            f"{folder} is in use by another training: wait for it, or train into another folder"
-        ) from None
-    return file
+    if held := lock(Path(folder) / ".lock", seconds=0):
+        return held
+    raise CheckpointError(
+        f"{folder} is in use by another training: wait for it, or train into another folder"
+    )
 
 
 def _check_spec(spec, *networks):

@@ -17,7 +17,7 @@ from .files import nearest
 from .mining import check_steps
 
 # %% auto #0
-__all__ = ['check_images', 'check_refined']
+__all__ = ['check_images', 'check_refined', 'check_early']
 
 # %% ../nbs/48_checks.ipynb #2ab33c3a
 @functools.lru_cache
@@ -47,7 +47,7 @@ def check_images(
     dataset: str,
     backbone: str,
     split: str = "train",
-    real_split: str = "",  # may be left out
+    real_split: str | None = None,  # None: nothing is measured
     img_size: int = 0,
     method: str = "bare",
     width: float = 1.0,
@@ -97,7 +97,7 @@ def check_images(
     if fresh_y and not spec["num_classes"]:
         raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     _check_networks(spec)
-    if real_split:
+    if real_split is not None:
         _check_measured(images, _described(dataset, real_split, img_size))
     if extractor:
         _extractor_there(extractor)
@@ -148,3 +148,10 @@ def check_refined(
         )
     if extractor:
         _extractor_there(extractor)
+
+# %% ../nbs/48_checks.ipynb #7d7ddc84
+def check_early(early: int, total_steps: int, device: str = "auto") -> None:
+    "Refuse a snapshot that would be taken after the end."
+    find_device(device)
+    if early > total_steps:
+        raise ValueError(f"early is {early}: expected at most total_steps = {total_steps}")

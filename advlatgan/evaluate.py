@@ -22,14 +22,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import features, metrics, sample
-from .data import ImageData, image_dataset, splits
+from .data import ImageData, first_choice, image_dataset, splits
 from .device import find_device
 from .files import look_up, write_json
 from .protocols import Protocol, default_protocols, label, protocol
 
 # %% auto #0
-__all__ = ['option', 'RANGES', 'measured', 'evaluate', 'first_choice', 'against', 'read_images', 'Generated', 'generated',
-           'generated_features', 'summary', 'write_record', 'data_name', 'command']
+__all__ = ['option', 'RANGES', 'measured', 'evaluate', 'against', 'read_images', 'Generated', 'generated', 'generated_features',
+           'summary', 'write_record', 'data_name', 'command']
 
 # %% ../nbs/55_evaluate.ipynb #07ead8f1
 def measured(
@@ -96,6 +96,8 @@ def _within_classes(classes, p, extractor, part, y, real, seed):
 def _check_sizes(protocols, n, reals):
     "Refuse what the sizes do not allow."
     for p in protocols:
+        if p.n_fake < p.least:
+            raise ValueError(f"{p.name}: it takes {p.least} images or more")
         there = len(reals[p.split]) if p.n_real else p.n_fake
         for need, have, what in ((p.n_fake, n, "generated"), (p.n_fake, there, f"{p.split} real")):
             if need > have:
@@ -127,7 +129,8 @@ def evaluate(
     "Measure generated images against a data set, by named protocols."
     asked = None if protocols is None else [protocol(name) for name in protocols]
     of = data if callable(data) else lambda s: image_dataset(data, root, s)
-    split = split or ("test" if callable(data) else first_choice(data, root))
+    if split is None:
+        split = "test" if callable(data) else first_choice(data, root)
     asked = asked and [p.on(split) for p in asked]
     wanted = [split] if asked is None else [p.split for p in asked if p.has_reals]
     reals = {s: of(s) for s in dict.fromkeys(wanted)}
@@ -163,15 +166,6 @@ def evaluate(
         "warnings": [*dict.fromkeys(str(w.message) for w in caught)],
         "torch": torch.__version__,
     }
-
-
-def first_choice(
-    data: str,  # the name of a set
-    root: str | Path | None = None,  # data root
-) -> str:
-    "The split that is meant where none is said: test, else the first that there is."
-    there = splits(data, root)
-    return "test" if "test" in there else there[0]
 
 # %% ../nbs/55_evaluate.ipynb #b646b282
 def against(
@@ -217,6 +211,10 @@ def read_images(
         x = torch.as_tensor(_array(path))
     except Exception as e:  # whatever a damaged or foreign file makes torch and NumPy raise
         raise ValueError(f"{path.name} holds no array of images ({type(e).__name__})") from e
+    if x.layout != torch.strided or x.device.type != "cpu":
+        raise ValueError(
+            f"{path.name} holds a {x.layout} tensor on {x.device}: expected a plain one"
+        )
     x = x[:, None] if x.ndim == 3 else x
     if x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):
         x = x.permute(0, 3, 1, 2).contiguous()
@@ -255,10 +253,11 @@ def generated(
     device: str | torch.device = "cpu",  # of both networks
     batch_size: int = 64,  # images made at once
     part: int = 64,  # images in a batch that is handed on
+    root: str | Path | None = None,  # data root, for a method that needs reals
     progress: Callable = lambda it: it,  # wraps the batches
 ) -> tuple[Generated, dict]:  # and where they come from
     "What the generator of a checkpoint makes."
-    sampler, origin = sample.load_sampler(checkpoint, seed, refine, device, batch_size)
+    sampler, origin = sample.load_sampler(checkpoint, seed, refine, device, batch_size, None, root)
     names = tuple(origin["about"].get("classes", ()))
     batches = progress(sampler.batches(n))
     parts = (p for x in batches for p in x.split(part))
@@ -311,7 +310,7 @@ def write_record(file: Path, record: dict) -> None:
 def _place(record, images):
     "Where the record goes, if it can."
     images = Path(os.path.abspath(images))
-    file = record.expanduser() if record else images.with_name(images.name + ".evaluation.json")
+    file = record if record else images.with_name(images.name + ".evaluation.json")
     try:
         tempfile.TemporaryFile(dir=file.parent).close()
         if file.is_dir():
@@ -344,8 +343,20 @@ def data_name(
 
 # %% ../nbs/55_evaluate.ipynb #aecf5f9e
 option, RANGES = sample.option, {"0,1": (0, 1), "-1,1": (-1, 1)}
-_Images = Annotated[Path, typer.Argument(help="pictures: a folder, .tar or array; or a checkpoint")]
-_Real = Annotated[str, option("the real set: a name of data.image_dataset, or a path")]
+_Images = Annotated[
+    Path,
+    typer.Argument(
+        metavar="IMAGES",
+        parser=sample.path_of,
+        help="pictures: a folder, .tar or array; or a checkpoint",
+    ),
+]
+_Real = Annotated[
+    str,
+    typer.Option(
+        parser=sample.word_of, help="the real set: a name of data.image_dataset, or a path"
+    ),
+]
 _Count = Annotated[int | None, option("images that a checkpoint makes (default: 10000)")]
 _Net = Annotated[str, option(f"{', '.join(features.EXTRACTORS)}; only inception gives FID")]
 _Names = Annotated[
@@ -355,11 +366,15 @@ _Split = Annotated[str | None, option("where a protocol names none (default: tes
 _Within = Annotated[bool, option("within each class too: one folder per class", "--per-class")]
 _Range = Annotated[str | None, option("black, white of float images (default: -1,1)", "--range")]
 _Pixels = Annotated[int | None, option("resize pictures to so many pixels square")]
-_Root = Annotated[Path | None, option("data root (default: $ADVLATGAN_DATA, else data)")]
-_Record = Annotated[Path | None, option("JSON file (default: IMAGES.evaluation.json, beside them)")]
+_Record = Annotated[
+    Path | None,
+    typer.Option(
+        parser=sample.path_of, help="JSON file (default: IMAGES.evaluation.json, beside them)"
+    ),
+]
 _Batch = Annotated[int | None, option("images at once (default: 64; in the extractor on a CPU 8)")]
 _Bf16 = Annotated[bool, option("run the extractor in bfloat16: another number", "--bf16")]
-_Seed = Annotated[int, option("of latents, subsets and splits")]
+_Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="of latents, subsets and splits")]
 _Offline = Annotated[bool, option("never download the extractor's weights", "--offline")]
 
 # %% ../nbs/55_evaluate.ipynb #0eb6566f
@@ -371,13 +386,14 @@ def command(
     method: sample.Method = None,
     n_adv: sample.Steps = None,
     eps: sample.Size = None,
+    d_output: sample.Output = None,
     extractor: _Net = "inception",
     protocols: _Names = None,
     split: _Split = None,
     per_class: _Within = False,
     value_range: _Range = None,
     img_size: _Pixels = None,
-    root: _Root = None,
+    root: sample.Root = None,
     record: _Record = None,
     batch_size: _Batch = None,
     device: sample.Device = None,
@@ -386,8 +402,8 @@ def command(
     offline: _Offline = False,
 ) -> int:  # exit status
     "Measure pictures, or what a checkpoint generates, against a data set."
-    asked, images = sample.refine_options(refine, method, n_adv, eps), images.expanduser()
-    names = [name for text in protocols or () for name in text.replace(",", " ").split()]
+    asked = sample.refine_options(refine, method, n_adv, eps, d_output)
+    names = [name for text in protocols or () for name in text.replace(",", " ").split() or [""]]
     for name in names:
         protocol(name)  # a wrong one is found before any work
     place, device = _place(record, images), find_device(device)
@@ -397,12 +413,12 @@ def command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            fake, origin = _fake(images, n, seed, asked, device, batch_size, root, img_size)
             real, net = data_name(data, root), features.load_extractor(extractor, root, not offline)
+            fake, origin = _fake(images, n, seed, asked, device, batch_size, root, img_size)
             of = lambda s: image_dataset(real, root, s, img_size)
             bar = {"desc": net.name, "unit": "batch", "leave": False, "disable": None}
             options["progress"] = lambda it: tqdm(it, **bar)
-            choice = split or first_choice(real, root)
+            choice = first_choice(real, root) if split is None else split
             args = fake, of, net, names or None, choice, root, per_class, seed
             found = evaluate(*args, **options)
         except (OSError, ImportError) as e:
@@ -417,7 +433,7 @@ def _fake(images, n, seed, refine, device, batch_size, root, img_size):
     if _is_checkpoint(images):
         part = batch_size or (8 if device.type == "cpu" else 64)  # as `features.extract` has it
         n = 10_000 if n is None else n
-        made, origin = generated(images, n, seed, refine, device, batch_size or 64, part)
+        made, origin = generated(images, n, seed, refine, device, batch_size or 64, part, root)
         return made, {"generator": origin}
     if n is not None or refine:
         raise ValueError(f"--n and --refine are for checkpoints: {images} holds images already")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'nearest', 'look_up']
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'look_up']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -26,6 +28,9 @@ def write_whole(
     try:
         write(part)
         os.replace(part, path)
+    except OSError as e:
+        e.filename = e.filename or str(path)  # a full disk does not say which file
+        raise
     finally:
         part.unlink(missing_ok=True)
     return path
@@ -40,12 +45,31 @@ def write_json(
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
-def read_json(path: Path):
-    "The JSON in `path`, or None if there is none that is whole."
+def read_json(path: Path) -> dict | None:
+    "The JSON object in `path`, or None if there is none that is whole."
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return found if isinstance(found, dict) else None
+
+# %% ../nbs/04_files.ipynb #e71f04d1
+def lock(
+    file: Path,  # made if it is not there
+    seconds: float = math.inf,  # to wait for whoever holds it
+):  # the open file, which holds the lock until it is closed or the process ends; None: taken
+    "Hold a file against other processes."
+    import fcntl
+
+    opened, until = open(file, "w"), time.time() + seconds
+    while True:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return opened
+        except BlockingIOError:
+            if time.time() >= until:
+                return opened.close()
+            time.sleep(0.2)
 
 # %% ../nbs/04_files.ipynb #2d4d766c
 def nearest(

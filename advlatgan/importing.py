@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 
 from . import checkpoints
 from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
+from .sample import path_of
 
 # %% auto #0
 __all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'load_weights']
@@ -61,6 +63,8 @@ def import_official(
     images: int = 64,  # of G, for D's minibatch statistic
 ) -> Path:  # the file
     "An official pickle as a checkpoint of ours; nothing in the pickle is executed."
+    if not math.isfinite(psi):
+        raise ValueError(f"psi is {psi}: expected a number, 1 for no truncation")
     found = load_official(pkl)
     for G in (net for name, net in found.items() if name != "D"):
         G.psi = G.settings["psi"] = psi
@@ -72,9 +76,14 @@ def import_official(
 
 def command(
     pkl: Annotated[
-        Path, typer.Argument(metavar="PKL", help="a pickle of the official stylegan2-ada-pytorch")
+        Path,
+        typer.Argument(
+            parser=path_of, metavar="PKL", help="a pickle of the official stylegan2-ada-pytorch"
+        ),
     ],
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="where the checkpoint is to be")],
+    out: Annotated[
+        Path, typer.Option(parser=path_of, metavar="FOLDER", help="where the checkpoint is to be")
+    ],
     psi: Annotated[float, typer.Option(help="truncation of all samples; 1: none")] = 1.0,
     images: Annotated[
         int, typer.Option(min=1, help="images of G, for D's minibatch statistic")
@@ -82,10 +91,10 @@ def command(
 ) -> int:  # exit status
     "Make a checkpoint of an official StyleGAN2-ADA pickle, of which nothing is executed."
     try:
-        path = import_official(pkl, out, psi, images)
+        made = import_official(pkl, out, psi, images)
     except OSError as e:
         raise ValueError(f"{e.filename or pkl}: {e.strerror}") from None
-    typer.echo(f"{path}: sample, evaluate and every refiner take it")
+    typer.echo(f"{made}: sample, evaluate and every refiner take it")
     return 0
 
 # %% ../nbs/49_import.ipynb #c425aeb4

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrize
 from .mining import as_logits, frozen
 
 # %% auto #0
-__all__ = ['log_odds', 'logits_of', 'at_rest', 'check_labels', 'device_of', 'sample_logits', 'doubt', 'in_unit']
+__all__ = ['OUTPUTS', 'log_odds', 'logits_of', 'at_rest', 'check_labels', 'device_of', 'sample_logits', 'doubt', 'in_unit']
 
 # %% ../nbs/34_logits.ipynb #678c54f5
 def log_odds(p: Tensor) -> Tensor:  # as p, finite
@@ -28,6 +28,9 @@ def log_odds(p: Tensor) -> Tensor:  # as p, finite
     return p.log() - (-p).log1p()
 
 # %% ../nbs/34_logits.ipynb #5ad5f5ad
+OUTPUTS = (None, "logit", "probability")  # of D's last layer; None: not said
+
+
 def logits_of(
     d,  # what a discriminator returned
     n: int,  # for how many samples

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,14 +22,15 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoints, refiners
+from . import checkpoints, data, refiners
 from .device import channels_last, find_device
 from .draw import decode, in_bytes, labels, overview, picture
-from .files import read_json, write_json, write_whole
+from .files import lock, read_json, write_json, write_whole
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'Refine', 'Method', 'Steps', 'Size', 'Device', 'Sampler', 'load_sampler', 'check_writable',
-           'write_samples', 'option', 'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device', 'Sampler',
+           'real_logits', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
+           'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -108,6 +110,42 @@ def _batches(sampler, n, first):
         what = f"{found.settings['method']} accepted nothing for {lost} of {n} latents"
         warnings.warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
 
+# %% ../nbs/44_sample.ipynb #9afe60d1
+REALS = 10_000  # whose logits are a target, at most
+
+
+def _reals(name, spec, root):
+    "Reals as D takes them, their labels, and what they are."
+    draw = torch.Generator().manual_seed(0)
+    if name in data.TOYS and spec["arch"] == "toy":
+        return data.toy_mixture(name).sample(REALS, draw), None, f"{REALS:,} points of {name}"
+    images = data.image_dataset(name, root, data.first_choice(name, root), spec.get("img_size"))
+    if images.x.shape[1] != spec.get("img_channels"):
+        raise ValueError(f"{images!r}, and D takes other ones: {spec}")
+    some = images.subset(torch.randperm(len(images), generator=draw)[:REALS])
+    return data.to_float(some.x), some.y, f"{len(some):,} of {images!r}"
+
+
+def real_logits(
+    D: nn.Module,
+    name: str | None,  # of a set of images or points
+    spec: dict,  # of D: its img_size, img_channels
+    root: str | Path | None = None,  # data root
+    batch_size: int = 128,  # samples at a time
+) -> tuple[dict, str]:  # d_real and y_real, as AdvLatGAN-m wants them; which reals they are
+    "D's logits of reals."
+    if not name:
+        raise ValueError("advlatgan-m needs reals, and the checkpoint names none: say --data")
+    try:
+        x, y, words = _reals(name, spec, root)
+    except (ValueError, OSError) as e:
+        raise ValueError(f"advlatgan-m needs reals, say which with --data: {e}") from None
+    if not getattr(D, "num_classes", 0):
+        y = None
+    elif y is None:
+        raise ValueError(f"advlatgan-m needs labelled reals for this D, and {name} has no labels")
+    return {"d_real": refiners.sample_logits(D, x, y, batch_size), "y_real": y}, words
+
 # %% ../nbs/44_sample.ipynb #e4d1a842
 def load_sampler(
     path: str | Path,  # a checkpoint, or a folder of them: the newest whole one
@@ -115,6 +153,8 @@ def load_sampler(
     refine: dict | None = None,  # method and options of `refiners.refine`; None: as they are drawn
     device: str | torch.device = "cpu",  # where to compute; the samples come on the CPU
     batch_size: int = 128,  # samples at a time
+    reals: str | None = None,  # a set, for advlatgan-m; None: the one of the training
+    root: str | Path | None = None,  # data root, where they are
 ) -> tuple[Sampler, dict]:  # and where its samples come from, as plain data
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
     if not 0 <= seed < 2**63:
@@ -128,6 +168,10 @@ def load_sampler(
         warnings.warn(f"{described['method']} {need}: see refiners.calibrate")
     G, D = found.networks(device)
     channels_last(G, D)  # as they were while they were trained
+    if described and described["method"] == "advlatgan-m" and described["d_real"] is None:
+        own = found.about.get("data")
+        logits, of = real_logits(D, reals or own, found.settings["spec"], root, batch_size)
+        refine, described = {**refine, **logits}, described | {"d_real": of}
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
     origin |= {"seed": seed, "refine": described}
@@ -140,17 +184,33 @@ def _begin(folder: Path, note: dict) -> bool:
     def known(name):  # the same checkpoint may lie elsewhere
         return {**(read_json(folder / name) or {}), "checkpoint": ""} == {**note, "checkpoint": ""}
 
-    check_writable(folder, "--out")
     if known("sample.json"):
         return False
     if not known("unfinished.json"):
-        if any(folder.iterdir()):
+        if any(p.name != LOCK for p in folder.iterdir()):
             way_out = "name a new folder, or remove what is in it"
             raise ValueError(f"--out {folder} is not empty, and not of this very call: {way_out}")
         write_json(folder / "unfinished.json", note)
     for part in folder.rglob(".*.png.*.part"):  # of a call that was killed
         part.unlink()
     return True
+
+
+LOCK = ".sample.lock"
+
+
+@contextmanager
+def _of_its_own(folder):
+    "Hold a folder against a second call, as long as this one writes to it."
+    check_writable(folder, "--out")
+    if (held := lock(folder / LOCK, seconds=0)) is None:
+        way_out = "wait for it, or name another folder"
+        raise ValueError(f"--out {folder} is in use by another call: {way_out}")
+    try:
+        yield
+    finally:
+        (folder / LOCK).unlink(missing_ok=True)
+        held.close()
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -209,16 +269,17 @@ def write_samples(
 ) -> None:
     "n samples, a picture of them, and `sample.json` with the description."
     note = {"n": n, **description}
-    if not _begin(folder, note):
-        return
-    if sampler(1).ndim == 4:
-        about = description["about"].get("classes", ())
-        classes = _class_names(about, getattr(sampler.G, "num_classes", 0))
-        _write_images(sampler, n, folder, classes, progress)
-    else:
-        _write_points(sampler, n, folder, progress)
-    write_json(folder / "sample.json", note)
-    (folder / "unfinished.json").unlink()
+    with _of_its_own(folder):
+        if not _begin(folder, note):
+            return
+        if sampler(1).ndim == 4:
+            about = description["about"].get("classes", ())
+            classes = _class_names(about, getattr(sampler.G, "num_classes", 0))
+            _write_images(sampler, n, folder, classes, progress)
+        else:
+            _write_points(sampler, n, folder, progress)
+        write_json(folder / "sample.json", note)
+        (folder / "unfinished.json").unlink()
 
 # %% ../nbs/44_sample.ipynb #4fadff02
 def option(
@@ -229,11 +290,41 @@ def option(
     return typer.Option(*names, help=help)
 
 
-_Checkpoint = Annotated[Path, typer.Argument(help="a file, or a folder of them: the newest whole")]
+def path_of(text: str) -> Path:
+    "A path of a command line."
+    return Path(word_of(text)).expanduser()
+
+
+def word_of(text: str) -> str:
+    "A word of a command line that cannot be empty."
+    if not text.strip():
+        raise typer.BadParameter("it is empty")
+    return text
+
+
+_Checkpoint = Annotated[
+    Path,
+    typer.Argument(
+        metavar="CHECKPOINT", parser=path_of, help="a file, or a folder of them: the newest whole"
+    ),
+]
+_Out = Annotated[
+    Path,
+    typer.Option(parser=path_of, help="a new or empty folder, or that of this call, killed before"),
+]
+_Reals = Annotated[
+    str | None,
+    typer.Option("--data", parser=word_of, help="reals of advlatgan-m (default: the training's)"),
+]
 Refine = Annotated[bool, option("move latents to where D accepts them (AdvLatGAN-z)", "--refine")]
 Method = Annotated[str | None, option(f"of --refine: {', '.join(refiners.METHODS)}")]
 Steps = Annotated[int | None, option("steps of --refine (default: the method's own)")]
 Size = Annotated[float | None, option("their size (default: the method's own)")]
+Output = Annotated[str | None, option('"probability" if D ends in a sigmoid (default: logit)')]
+Root = Annotated[
+    Path | None,
+    typer.Option(parser=path_of, help="data root (default: $ADVLATGAN_DATA, else data)"),
+]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, … (default: cuda if there is one)")]
 
 
@@ -242,32 +333,36 @@ def refine_options(
     method: str | None = None,  # of refiners.METHODS; None: advlatgan-z
     n_adv: int | None = None,  # None: the method's own
     eps: float | None = None,  # None: the method's own
+    d_output: str | None = None,  # "probability", or "logit"; None: and doubt it
 ) -> dict | None:  # for `refiners.refine`
     "What --refine asks for, or None."
-    given = {"method": method, "n_adv": n_adv, "eps": eps}
+    given = {"method": method, "n_adv": n_adv, "eps": eps, "d_output": d_output}
     given = {k: v for k, v in given.items() if v is not None}
     if given and not refine:
-        raise ValueError("--method, --n-adv and --eps say how to refine: add --refine")
+        raise ValueError("--method, --n-adv, --eps and --d-output say how to refine: add --refine")
     return refiners.settings(**given) if refine else None
 
 # %% ../nbs/44_sample.ipynb #5afea4ad
 def command(
     checkpoint: _Checkpoint,
-    out: Annotated[Path, option("a new or empty folder, or that of this call, killed before")],
+    out: _Out,
     n: Annotated[int, option(f"how many, 1 to {MOST:,}")] = 64,
     seed: Annotated[int, option("of the latents")] = 0,
     refine: Refine = False,
     method: Method = None,
     n_adv: Steps = None,
     eps: Size = None,
+    d_output: Output = None,
+    reals: _Reals = None,
+    root: Root = None,
     batch_size: Annotated[int, option("samples at a time")] = 128,
     device: Device = None,
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
-    asked, out = refine_options(refine, method, n_adv, eps), out.expanduser()
+    asked = refine_options(refine, method, n_adv, eps, d_output)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        place = checkpoint.expanduser(), seed, asked, find_device(device), batch_size
+        place = checkpoint, seed, asked, find_device(device), batch_size, reals, root
         sampler, origin = load_sampler(*place)
         sampler.batches(n)  # refuses n
         sampler(1)  # whatever is wrong shows before anything is written

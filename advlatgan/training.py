@@ -114,6 +114,7 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("total_steps", "batch_size", "z_dim"):
             _check_count(self, name)
+        _check(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
         _check(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
 
 # %% ../nbs/40_training.ipynb #d4fe8baf
@@ -149,6 +150,13 @@ class _Criterion(nn.Module):
         return self.phase.loss(self.nets, Batch(*batch))
 
 
+def _moved(phase, nets, z, y):
+    "The latents that the phase's loss sees: as many as it drew, or tiles of as many."
+    n, z = len(z), phase.latents(nets, z, y)
+    _check(len(z) and len(z) % n == 0, f"{phase.name}.latents", len(z), f"{n}, or a multiple")
+    return z
+
+
 def _step_of(phase, nets, opt, precise, wrap):
     "A step of the phase: (x, y, z, y_z) -> loss, detached."
     others = [net for name, net in vars(nets).items() if name not in phase.trains]
@@ -158,7 +166,7 @@ def _step_of(phase, nets, opt, precise, wrap):
         with frozen:
             with precise():
                 if phase.latents is not None:
-                    z = phase.latents(nets, z, y_z)
+                    z = _moved(phase, nets, z, y_z)
                     y_z = _filled(y_z, len(z))
                 loss = criterion(x, y, z, y_z)
             opt.zero_grad()
@@ -365,7 +373,7 @@ class _Losses(dict):
         return dict(self)
 
     def load_state_dict(self, state):
-        self.update(state)
+        self.update({k: torch.as_tensor(v) for k, v in state.items()})
 
 
 class _Run:

@@ -1,4 +1,4 @@
-"""All notebooks with their outputs, two how-to pages and an index of names, as a site: `make book`."""
+"""All notebooks with their outputs, two how-to pages, an index of names: a site: `make book`."""
 
 import importlib
 import inspect
@@ -11,18 +11,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 SITE = ROOT / "_book"
-PARTS = [  # caption, first and last number of its notebooks
-    ("Data, networks, losses", 0, 29),
-    ("Mining", 30, 39),
-    ("Training", 40, 49),
-    ("Methods", 50, 59),
-    ("After training", 60, 69),
-    ("Figures and runs", 70, 99),
-]
+sys.path.insert(0, str(ROOT / "nbs"))
 
 
 def toc(site):
     "The table of contents, from the notebooks' numbers."
+    from readme import PARTS
+
     notebooks = sorted(site.glob("nbs/[0-9]*.ipynb"))
     parts = []
     for caption, first, last in PARTS:

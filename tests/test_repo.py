@@ -124,9 +124,10 @@ def test_notebooks_are_clean(copy):
 
 def test_readme_is_in_step_with_the_index():
     sys.path.insert(0, str(ROOT / "nbs"))
-    from readme import readme
+    from readme import INDEX, notebooks, readme
 
-    text = readme()
+    text, cells = readme(), json.loads(INDEX.read_text())["cells"]
+    assert "".join(cells[-1]["source"]) == notebooks(), "python nbs/readme.py"
     assert (ROOT / "README.md").read_text() == text
     for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
         assert (ROOT / link).exists(), f"README links to {link}"

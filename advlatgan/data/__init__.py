@@ -8,7 +8,14 @@ __all__ = []
 # %% ../../nbs/00_data.ipynb #675ff936
 from .decoding import keeps, root
 from .images import ImageBatches, ImageData, check_batch, to_float, to_uint8
-from .sets import check_dataset, check_labelled, image_dataset, short_name, splits
+from advlatgan.data.sets import (
+    check_dataset,
+    check_labelled,
+    first_choice,
+    image_dataset,
+    short_name,
+    splits,
+)
 from .stacked import STACKED, StackedMNIST, StackedProtocol, stack
 from .toy import TOYS, ToyMixture, toy_mixture
 
@@ -23,6 +30,7 @@ __all__ = [
     "check_batch",
     "check_dataset",
     "check_labelled",
+    "first_choice",
     "image_dataset",
     "keeps",
     "root",

@@ -68,8 +68,6 @@ def choose(
     what: str,  # the set
 ) -> tuple[dict[str, str | None], str]:  # name -> class, or None everywhere; the part's name
     "The pictures of a part, with their classes."
-    if not pictures:
-        raise ValueError(f"{what} holds no pictures ({' '.join(PICTURES)})")
     known = {part: part for part in _parts(pictures)}
     if "all" in known:
         known["train"] = "all"
@@ -126,7 +124,10 @@ def opened(
         raise ValueError(
             f"{what}: {path.name} is not a folder nor a whole .tar archive: {e}"
         ) from e
-    return pictures(names, not path.is_dir()), read
+    there = pictures(names, not path.is_dir())
+    if not there:
+        raise ValueError(f"{what} holds no pictures ({' '.join(PICTURES)})")
+    return there, read
 
 # %% ../../nbs/08_folders.ipynb #778bde73
 def _picture(read, name, what, decode=lambda image: None):
@@ -183,6 +184,8 @@ def find_folder(
     root: Path,  # data root
 ) -> Path:
     "The folder or archive of that name."
+    if name == "folder:":
+        raise ValueError("folder: names no folder: expected folder:PATH")
     given = Path(name.removeprefix("folder:")).expanduser()
     for path in (given, root / given):
         if path.exists():

@@ -19,7 +19,7 @@ from .images import ImageData
 from ..files import nearest
 
 # %% auto #0
-__all__ = ['splits', 'image_dataset', 'check_dataset', 'check_labelled', 'short_name']
+__all__ = ['splits', 'first_choice', 'image_dataset', 'check_dataset', 'check_labelled', 'short_name']
 
 # %% ../../nbs/09_sets.ipynb #83a10b92
 class _Known(NamedTuple):
@@ -190,6 +190,15 @@ def splits(
 def _parts(digits, root):
     "The splits of the digits to stack; of a whole, ('train',)."
     return tuple(p.replace("all", "train") for p in splits(digits or "mnist", root))
+
+# %% ../../nbs/09_sets.ipynb #332e6b77
+def first_choice(
+    name: str,  # of a set
+    root: str | Path | None = None,  # data root
+) -> str:
+    "The split that is meant where none is said: test, else the first that there is."
+    there = splits(name, root)
+    return "test" if "test" in there else there[0]
 
 # %% ../../nbs/09_sets.ipynb #b27369cc
 def _stacked_set(name, root, split, img_size, download):

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..losses import gan_loss
+from ..mining import as_logits
 from ..nets_stylegan2.layers import BatchStd
 from ..training import Adam, Batch, Phase
 
@@ -31,9 +32,12 @@ def judge(
     y: Tensor | None = None,
     **options,  # of D
 ) -> Tensor | tuple:
-    "What D says, in 32 bits."
+    "What D says, in 32 bits; its logits as (B,)."
     out = D(x, *label(y), **options)
-    return tuple(o.float() for o in out) if isinstance(out, tuple) else out.float()
+    if not isinstance(out, tuple):
+        return as_logits(out.float(), len(x))
+    d, *others = (o.float() for o in out)
+    return as_logits(d, len(x)), *others
 
 
 def judge_both(
@@ -104,6 +108,7 @@ def gan(
     lr_D: float | None = None,  # D's step size, if another
 ) -> list[Phase]:  # "D", "G"
     "The bare GAN (Goodfellow et al. 2014), as phases."
+    gan_loss(loss)  # a name that is not known is told here
     after = None if after_D is None else OfD(after_D)
     opt_D, opt_G = (Adam(rate, betas, weight_decay) for rate in (lr_D or lr, lr))
     draws = "z" * fresh_z + "y" * fresh_y

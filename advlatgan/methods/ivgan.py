@@ -298,7 +298,7 @@ def ivgan(
     for name, value in (("mu", mu), ("lam", lam)):
         _check(0 <= value < math.inf, name, value, "0 or more")
     noised, intervene = instance_noise(noise), Intervene(how, index)
-    phases, _ = gan(loss, betas=betas, **options), _loss(loss)
+    phases, _ = gan(betas=betas, **options), _loss(loss)
     d = IVDLoss(loss, phases[0].loss.penalty, classified=Classified(mu, intervene), noise=noised)
     fooled, recon = Classified(-mu, intervene), Reconstruction(lam, intervene)
     g = IVGLoss(loss, (recon, fooled), noise=noised)

@@ -19,6 +19,7 @@ from advlatgan.plots.measures import (
     refiner_panels,
     sweep_curves,
 )
+from .partitions import landscapes, partition_panels, sample_panels
 from advlatgan.plots.pictures import (
     before_and_after,
     latent_valleys,

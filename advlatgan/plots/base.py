@@ -34,6 +34,17 @@ STYLES = {  # method -> colour, marker, line style
     "-div+": ("#56B4E9", "P", (0, (1, 1))),
     "msgan": ("#7F7F7F", "X", "--"),
     "-qua+div": ("#8C510A", "*", "-"),
+    "PacGAN 2": ("#56B4E9", "1", "-"),
+    "PacGAN 3": ("#56B4E9", "2", "--"),
+    "PacGAN 4": ("#56B4E9", "3", ":"),
+    "MGAN": ("#7F7F7F", "4", "-."),
+    "random ids": ("#8C510A", "<", ":"),
+    "class-conditional": ("#000000", ">", "--"),
+    "Logo-GAN-AE": ("#CC79A7", "p", "--"),
+    "Logo-GAN-RC": ("#CC79A7", "h", ":"),
+    "Self-Cond-GAN": ("#E69F00", "d", "-"),
+    "Partition GAN": ("#009E73", "H", "--"),
+    "PGMGAN": ("#D55E00", "8", "-"),
 }
 
 

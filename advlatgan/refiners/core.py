@@ -21,13 +21,13 @@ from tqdm import tqdm
 
 from ..device import autocast, resolve_precision
 from ..files import look_up
-from ..logits import at_rest, check_labels, device_of, doubt, in_unit, logits_of
+from ..logits import OUTPUTS, at_rest, check_labels, device_of, doubt, in_unit, logits_of
 from ..mining import gradient
 
 # %% auto #0
-__all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'Noise', 'Cost', 'Refined', 'Judge',
-           'Batch', 'Found', 'slope', 'each', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number', 'optional',
-           'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
+__all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'SHARED', 'Noise', 'Cost', 'Refined',
+           'Judge', 'Batch', 'Found', 'slope', 'each', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number',
+           'optional', 'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
 
 # %% ../../nbs/60_refiners.ipynb #00f9aa2a
 BLOCK = 64  # latents that share a generator
@@ -303,15 +303,18 @@ def refiner(
     return enter
 
 # %% ../../nbs/60_refiners.ipynb #eb370182
+SHARED = ("prior", "d_output")  # what every method can be told
+
+
 def settings(
     method: str = "advlatgan-z",  # a name of METHODS
     **options,  # its options
 ) -> dict:  # the method and all its options, defaults filled in
     "What a call of `refine` stands for; a wrong name or value is one clear error."
     known = look_up("method", method, METHODS)
-    rules = known.rules | {"prior": ("normal", "uniform")}
+    rules = known.rules | {"prior": ("normal", "uniform"), "d_output": OUTPUTS}
     for name, value in options.items():
-        look_up(f"option of {method}", name, dict.fromkeys([*known.defaults, "prior"]))
+        look_up(f"option of {method}", name, dict.fromkeys([*known.defaults, *SHARED]))
         check(name, value, rules[name])
     return dict(method=method, **(known.defaults | {"prior": "normal"} | options))
 
@@ -405,7 +408,7 @@ def refine(
     "Move latents, or draw better ones, as D advises. Nothing of the networks is changed."
     asked = settings(method, **options)
     check("batch_size", batch_size, whole(1))
-    check("d_output", d_output, (None, "logit", "probability"))
+    check("d_output", d_output, OUTPUTS)
     _check_latents(z, y, asked["prior"])
     check_labels(y, G, D)
     steps = _steps_kept(trajectory, asked["n_adv"])

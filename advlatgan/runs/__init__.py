@@ -6,6 +6,7 @@
 __all__ = []
 
 # %% ../../nbs/88_runs.ipynb #b01c52b5
+from .claims import verdicts
 from .presets import CallError, find_experiments, plan, resolve, with_needed
 from .records import Recorder, is_finished, local_kernels
 from .report import document, load_bundle, published, published_records, results

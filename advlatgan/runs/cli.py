@@ -265,8 +265,8 @@ def claims() -> int:
     "Every claim of the papers: holds, does not hold, or not testable here."
     from advlatgan.runs.claims import judge
 
-    rows = judge()[["paper", "place", "claim", "verdict", "judged_by"]].itertuples(index=False)
-    _print_table(("paper", "place", "claim", "verdict", "judged by"), rows)
+    head = ["paper", "place", "claim", "verdict", "judged_by"]
+    _print_table(head, judge()[head].values)
     return 0
 
 
@@ -303,7 +303,7 @@ def _spread(argv: list[str]) -> list[str]:
     words, many = [], ""
     for word, before in zip(own, ["", *own]):
         if word.startswith("-") and not word[1:].isdigit():
-            many = word if word in ("--seeds", "-p") else ""
+            many = word if word in ("--seeds", "-p", "--protocols") else ""
         elif many and before != many:
             words.append(many)
         words.append(word)
@@ -341,6 +341,9 @@ def main(argv: list[str] | None = None) -> int:
         text = error.format_message() if isinstance(error, TyperException) else str(error)
         print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, say
+        print(f"advlatgan: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         kept = "what is finished is kept, and the same command takes up the rest"
         print(f"advlatgan: stopped; {kept}", file=sys.stderr)

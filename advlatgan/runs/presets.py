@@ -22,8 +22,8 @@ import advlatgan
 from ..files import nearest
 
 # %% auto #0
-__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'CallError', 'pick', 'Param', 'read_params', 'annotation', 'convert',
-           'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
+__all__ = ['PACKAGE', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'CallError', 'pick', 'Param', 'read_params', 'annotation',
+           'convert', 'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
 
 # %% ../../nbs/80_presets.ipynb #8e359a1f
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -86,6 +86,7 @@ def read_params(
 
 # %% ../../nbs/80_presets.ipynb #37fb0ea5
 BOUNDS = {">=": "ge", "<=": "le", ">": "gt", "<": "lt"}
+MOST = 10_000_000  # of any count: steps, images, points in a batch
 
 
 def annotation(param: Param):
@@ -93,11 +94,13 @@ def annotation(param: Param):
     from pydantic import Field
 
     kind = TYPES[param.type.removeprefix("list[").removesuffix("]")]
+    bounds = {"le": MOST} if kind is int and param.name != "seed" else {}
     if isinstance(param.allowed, list):
         kind = Literal[*param.allowed]
     elif param.allowed:
         rules = map(str.split, param.allowed.split(","))
-        bounds = {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}
+        bounds |= {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}
+    if bounds:
         kind = Annotated[kind, Field(**bounds)]
     return list[kind] if param.type.startswith("list[") else kind
 

@@ -19,14 +19,18 @@ from contextlib import contextmanager
 from functools import cache
 from modulefinder import ModuleFinder
 from pathlib import Path
+from typing import Any
+
+from typing_extensions import TypedDict
 
 import advlatgan
-from ..files import read_json, write_json, write_whole
+from ..files import lock, read_json, write_json, write_whole
 from .presets import COMMAND, PACKAGE, CallError, Run
 
 # %% auto #0
-__all__ = ['PACKAGES', 'LEFT', 'in_words', 'Progress', 'lock', 'save_arrays', 'Recorder', 'code_digest', 'provenance',
-           'short_folder', 'local_kernels', 'own_part', 'execute', 'is_finished', 'last_line']
+__all__ = ['PACKAGES', 'LEFT', 'in_words', 'Progress', 'save_arrays', 'Recorder', 'code_digest', 'provenance', 'short_folder',
+           'local_kernels', 'own_part', 'execute', 'Record', 'are_records', 'read_record', 'load_arrays', 'is_finished',
+           'last_line']
 
 # %% ../../nbs/81_records.ipynb #e5ea0931
 def in_words(values: dict) -> str:
@@ -70,24 +74,6 @@ class Progress:
             self.bar = None
 
 # %% ../../nbs/81_records.ipynb #27930fba
-def lock(
-    file: Path,  # made if it is not there
-    seconds: float = math.inf,  # to wait for whoever holds it
-):  # the open file, which holds the lock until it is closed or the process ends; None: taken
-    "Hold a file against other processes."
-    import fcntl
-
-    opened, until = open(file, "w"), time.time() + seconds
-    while True:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return opened
-        except BlockingIOError:
-            if time.time() >= until:
-                return opened.close()
-            time.sleep(0.2)
-
-
 _hold = cache(lock)  # once in a process
 
 # %% ../../nbs/81_records.ipynb #a849133d
@@ -283,10 +269,54 @@ def execute(
         (where / done).unlink(missing_ok=True)
     return record
 
+# %% ../../nbs/81_records.ipynb #ab87ff7c
+class Record(TypedDict):
+    "What a reader of a record counts on."
+
+    experiment: str
+    params: dict[str, Any]
+    rows: list[dict[str, bool | int | float | str | None]]
+    data: str
+    device: str
+    versions: dict[str, Any]
+    commit: str
+    code: str
+
+
+def are_records(found) -> bool:
+    "Whether this is a list of records."
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(list[Record]).validate_python(found, strict=True)
+    except ValidationError:
+        return False
+    return True
+
+
+def read_record(folder: Path) -> dict | None:
+    "The record of a run, or None if there is none that is whole."
+    found = read_json(folder / "record.json")
+    return found if are_records([found]) else None
+
+# %% ../../nbs/81_records.ipynb #2c6f52a0
+def load_arrays(file: Path) -> dict:  # name -> array; of a file that is not there, none
+    "What `save_arrays` wrote."
+    import numpy as np
+
+    if not file.exists():
+        return {}
+    try:
+        with np.load(file) as stored:
+            return dict(stored)
+    except Exception as error:  # noqa: BLE001 (whatever a damaged archive makes NumPy raise)
+        why = f"{file} is damaged ({type(error).__name__})"
+        raise CallError(f"{why}: remove it, and make its run again with --force") from None
+
 # %% ../../nbs/81_records.ipynb #c18dd6ee
 def is_finished(root: Path, run: Run) -> bool:
     "Whether this very run has left a record."
-    record = read_json(root / run.folder / "record.json") or {}
+    record = read_record(root / run.folder) or {}
     return (record.get("experiment"), record.get("params")) == (run.experiment.name, run.params)
 
 # %% ../../nbs/81_records.ipynb #2bbda146

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 
 from ..files import read_json, write_json, write_whole
-from .presets import PACKAGE, Experiment, Run, find_experiments, pick
-from .records import save_arrays
+from .presets import PACKAGE, CallError, Experiment, Run, find_experiments, pick
+from .records import are_records, load_arrays, read_record, save_arrays
 from advlatgan.runs.tables import (
     aggregate,
     beside,
@@ -35,16 +35,16 @@ def bundle_file(
 # %% ../../nbs/83_report.ipynb #579c6948
 def load_bundle(stem: Path) -> list[dict] | None:
     "The records of STEM.json, each with its `arrays`, or None if there are none."
-    import numpy as np
-
-    if (bundle := read_json(bundle_file(stem, ".json"))) is None:
+    if not (file := bundle_file(stem, ".json")).exists():
         return None
-    file = bundle_file(stem, ".npz")
-    stored = dict(np.load(file)) if file.exists() else {}
-    for record in bundle["records"]:
+    records = (read_json(file) or {}).get("records")
+    if not are_records(records) or not all("folder" in r for r in records):
+        raise CallError(f"{file} is damaged: remove it, and make it again with 'advlatgan run'")
+    stored = load_arrays(bundle_file(stem, ".npz"))
+    for record in records:
         own = f"{record['folder']}:"
         record["arrays"] = {k.removeprefix(own): v for k, v in stored.items() if k.startswith(own)}
-    return bundle["records"]
+    return records
 
 # %% ../../nbs/83_report.ipynb #6b7d1488
 def _protocol(records):
@@ -115,12 +115,10 @@ def _digest(experiment, records):
 # %% ../../nbs/83_report.ipynb #b01d0db6
 def _first_arrays(root, records):
     "The arrays of the first seed's records."
-    import numpy as np
-
     first = min(r["params"]["seed"] for r in records)
     folders = [r["folder"] for r in records if r["params"]["seed"] == first]
-    files = {f: root / f / "arrays.npz" for f in folders if (root / f / "arrays.npz").exists()}
-    return {f"{f}:{k}": v for f, file in files.items() for k, v in np.load(file).items()}
+    arrays = {f: load_arrays(root / f / "arrays.npz") for f in folders}
+    return {f"{f}:{k}": v for f, named in arrays.items() for k, v in named.items()}
 
 
 def make_report(
@@ -130,7 +128,7 @@ def make_report(
     runs: list[Run],  # all finished
 ) -> list[Path]:  # the files of the bundle
     "Bundle the records of these runs: data, table and figure."
-    records = [{"folder": r.folder, **read_json(root / r.folder / "record.json")} for r in runs]
+    records = [{"folder": r.folder, **read_record(root / r.folder)} for r in runs]
     stem = root / experiment.name / f"{experiment.name}.{label}"
     md, data, npz, png = (bundle_file(stem, end) for end in (".md", ".json", ".npz", ".png"))
     about = dict(experiment=experiment.name, label=label, digest=_digest(experiment, records))
