@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/python -c 'import torch, torchvision, advlatgan'
 	@touch $@
 
-run: $(VENV)/.installed ## train GANs on Grid and Ring and on 5,000 digits, mine their latents, draw Fig. 9 and Fig. 5 and their tables (one seed, minutes)
+run: $(VENV)/.installed ## train GANs on Grid and Ring and on 5,000 digits, mine their latents (-z, and the matched walk beside it), draw Fig. 9 and Fig. 5 and their tables (one seed, minutes)
 	$(BIN)/advlatgan run fig09_toy --preset cpu --seeds 0
 	$(BIN)/advlatgan run fig05_mnist2d --preset quick
 

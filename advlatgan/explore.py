@@ -237,7 +237,7 @@ def _others(world, z, method, n_adv, eps):
     z = torch.stack([*path.values()])
     return Walk(z, torch.stack([world.logits(part) for part in z]))
 
-# %% ../nbs/67_explore.ipynb #5eb982bd
+# %% ../nbs/67_explore.ipynb #f7369220
 def shown(
     world: World,
     x: Tensor,  # samples along a walk, (S, …); the last is the one
@@ -266,7 +266,7 @@ def _pixels(x, reach, size):
     down = torch.tensor([1.0, -1.0])
     return [tuple(p) for p in (((x[:, :2] / reach * down) + 1) * size / 2).tolist()]
 
-# %% ../nbs/67_explore.ipynb #438906aa
+# %% ../nbs/67_explore.ipynb #3eb0183b
 def before_and_after(
     world: World,
     z: Tensor,  # latents, (B, z_dim)
@@ -284,7 +284,7 @@ def before_and_after(
                 sheet.paste(shown(world, x[None], size), (column * size, row * size))
     return sheet, d
 
-# %% ../nbs/67_explore.ipynb #2943c02b
+# %% ../nbs/67_explore.ipynb #e9dcae2c
 NEEDED = ("voila", "anywidget")
 
 
@@ -315,7 +315,7 @@ def served(
     hidden = [] if browser else ["--no-browser"]
     return [sys.executable, "-m", "voila", str(notebook), *options, *hidden]
 
-# %% ../nbs/67_explore.ipynb #9498f2fa
+# %% ../nbs/67_explore.ipynb #1cb0ee4b
 def command(
     checkpoint: Annotated[
         Path, typer.Argument(help="a file, or a folder of them: the newest whole")

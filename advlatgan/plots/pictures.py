@@ -27,6 +27,7 @@ PANELS = [
     ("early -z", "-z", "one epoch, -z"),
     ("bare", "bare", "trained (bare)"),
     ("-z", "-z", "bare, -z"),
+    ("-m", "-m", "bare, matched"),
     ("-qua", "-qua", "-qua"),
     ("-qua+", "-qua+", "-qua+"),
 ]
@@ -57,10 +58,11 @@ def toy_panels(
 ) -> Figure:
     "Fig. 9 and the submission's Fig. 10, with quality and spread against mining steps."
     shown = [r for r in records if r["arrays"]]
-    fig = Figure(figsize=(10, 1.9 * len(shown) + 2.6), layout="constrained")
+    panels = [p for p in PANELS if all(p[0] in r["arrays"] for r in shown)]
+    fig = Figure(figsize=(1.65 * len(panels), 1.9 * len(shown) + 2.6), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=[1.9 * len(shown), 2.6])
-    for axes, r in zip(top.subplots(len(shown), len(PANELS), squeeze=False), shown):
-        for ax, (name, method, title) in zip(axes, PANELS):
+    for axes, r in zip(top.subplots(len(shown), len(panels), squeeze=False), shown):
+        for ax, (name, method, title) in zip(axes, panels):
             title = f"{title}\n{100 * _longest(r, name)['hq3']:.0f} % within 3σ"
             points(ax, r["arrays"][name], r["arrays"]["data"], title, style(method)["color"])
         axes[0].set_ylabel(r["params"]["dataset"])
