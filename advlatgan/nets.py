@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'ImageG', 'ImageD', 'UpConv', 'DownConv', 'ResBlock', 'SumPool', 'build']
+__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'BY_WIDTH', 'ImageG', 'ImageD', 'UpConv', 'DownConv', 'ResBlock', 'SumPool', 'build']
 
 # %% ../nbs/10_nets.ipynb #995474a2
 def mlp(
@@ -354,12 +354,14 @@ _ARCHS: dict[str, tuple[Callable, dict]] = {
     "sngan_resnet": (_resnet, dict(sn=True)),
     "wgan_resnet": (_resnet, dict(sn=False)),
     "toy": (_toy, {}),
-    "stylegan2": (stylegan2_pair, {}),
+}
+BY_WIDTH: dict[str, Callable] = {  # called with the width itself; a module may add its own
+    "stylegan2": stylegan2_pair,
 }
 
 # %% ../nbs/12_image_nets.ipynb #48f1ec06
 def build(
-    arch: str,  # a name of the table above
+    arch: str,  # a name of the tables above
     img_size: int = 32,  # height and width of the images
     img_channels: int = 3,  # 1 or 3
     z_dim: int = 100,  # size of the latent
@@ -368,7 +370,7 @@ def build(
     **more,  # of "stylegan2": options of its networks, see `nets_stylegan2.pair`
 ) -> tuple[nn.Module, nn.Module]:  # (G, D)
     "A backbone from plain numbers, so that a checkpoint can make it again: `build(**spec)`."
-    make, options = look_up("arch", arch, _ARCHS)
+    make, options = look_up("arch", arch, _ARCHS | {k: (v, {}) for k, v in BY_WIDTH.items()})
     for name, value in (("img_channels", img_channels), ("z_dim", z_dim), ("width", width)):
         if not 0 < value < float("inf"):
             raise ValueError(f"{name} is {value}: expected a number above 0")
@@ -376,7 +378,7 @@ def build(
         raise ValueError(f"num_classes is {num_classes}: expected 0 or more")
     if arch in ("cgan", "acgan") and not num_classes:
         raise ValueError(f"arch {arch!r} is class-conditional: pass num_classes")
-    if arch == "stylegan2":
+    if arch in BY_WIDTH:
         return make(img_size, img_channels, z_dim, width, num_classes, **more)
     scale = lambda *channels: tuple(max(1, round(n * width)) for n in channels)
     return make(img_size, img_channels, z_dim, scale, num_classes, **options, **more)

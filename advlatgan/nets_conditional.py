@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.nn.utils.parametrizations import spectral_norm
 
-from .nets import ResBlock, SumPool, UpConv, mlp
+from .nets import BY_WIDTH, ResBlock, SumPool, UpConv, mlp
 
 # %% auto #0
 __all__ = ['STAGES', 'ConditionalD', 'ConditionalToyG', 'conditional_toy', 'ConditionalNorm', 'ConditionalUp', 'ConditionalG',
-           'conditional_resnet']
+           'conditional_resnet', 'pgmgan_pair']
 
 # %% ../nbs/11_conditional_nets.ipynb #0254d360
 class ConditionalD(nn.Module):
@@ -171,3 +171,19 @@ def _spectral(net):
         nn.init.zeros_(layer.bias)
         spectral_norm(layer)
     return net
+
+# %% ../nbs/11_conditional_nets.ipynb #reg2pgm
+def pgmgan_pair(
+    img_size: int,
+    img_channels: int,
+    z_dim: int,
+    width: float,
+    num_classes: int,  # 1 or more
+) -> tuple[nn.Module, nn.Module]:  # (G, D)
+    "`conditional_resnet` as `nets.build` calls it."
+    if num_classes < 1:
+        raise ValueError("arch 'pgmgan' has a generator for each region: pass num_classes")
+    return conditional_resnet(img_size, img_channels, num_classes, z_dim, width)
+
+
+BY_WIDTH["pgmgan"] = pgmgan_pair

@@ -116,7 +116,7 @@ def markdown_table(experiment: Experiment, records: list[dict]) -> str:
     return pipes(
         [*key_columns(experiment, records), *ours, *(f"{v} (published)" for v in theirs)],
         [
-            [*key.values()]
+            ["–" if v != v else v for v in key.values()]  # nan: a line without that key
             + [format_cell(line[v], digits[v], total) for v in ours]
             + [float(paper[v]) if v in paper else "–" for v in theirs]
             for key, line, paper in lines
