@@ -34,11 +34,14 @@ def league_panels(records: list[dict]) -> Figure:
     "Points, or images, of every method on each set: a row of panels for each."
     names = list(dict.fromkeys(map(_set, records)))
     sets = [[r for r in records if _set(r) == name] for name in names]
-    methods = [row["method"] for row in records[0]["rows"]]
-    fig = Figure((1.15 * len(methods), 1.55 * len(sets)), layout="constrained")
-    rows = fig.subplots(len(sets), len(methods), squeeze=False)
+    most = max(len(r["rows"]) for r in records)
+    fig = Figure((1.15 * most, 1.55 * len(sets)), layout="constrained")
+    rows = fig.subplots(len(sets), most, squeeze=False)
     for axes, name, found in zip(rows, names, sets):
         axes[0].set_ylabel(name, fontsize=6.5)
+        methods = [row["method"] for row in found[0]["rows"]]
         for ax, method in zip(axes, methods):
             _panel(ax, found[0]["arrays"], method, _counts(found, method))
+        for ax in axes[len(methods) :]:
+            ax.set_axis_off()
     return fig
