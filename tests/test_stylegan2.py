@@ -3,7 +3,10 @@
 import json
 import os
 import pickle
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -125,6 +128,46 @@ def test_the_command_refuses_in_one_line(advlatgan, tmp_path):
     assert done.returncode == 2 and not (tmp_path / "run").exists()
     (line,) = done.stderr.splitlines()
     assert "another program" in line
+
+
+def narrow():
+    "G and D that differ from latent to latent, with D judging each image by itself."
+    torch.manual_seed(0)
+    G, D = (net.eval() for net in pair(16, z_dim=8, width=1 / 32))
+    hold_batch_std(G, D, 16)
+    return G, D
+
+
+@pytest.mark.parametrize("space", ["z", "w", "w truncated"])
+@pytest.mark.parametrize("method", list(refiners.METHODS))
+def test_every_refiner_runs_in_z_and_in_w(method, space):
+    "Noise is held fixed, so a latent's logit is one number; the walk that stops is among them."
+    G, D = narrow()
+    G = {"z": G, "w": InW(G), "w truncated": InW(G, psi=0.7)}[space]
+    z = sample.Sampler(G, D).latents(5)
+    assert torch.equal(D(G(z)), D(G(z)))
+    more = dict(burn_in=32) if "burn_in" in refiners.METHODS[method].defaults else {}
+    if "d_real" in refiners.METHODS[method].defaults:
+        more |= dict(d_real=D(torch.rand(16, 3, 16, 16) * 2 - 1).detach())
+    found = refiners.refine(G, D, z, method, n_adv=3, **more)
+    assert found.z.shape == z.shape and found.z.isfinite().all()
+    moved = not torch.equal(found.z, z) or found.x is not None
+    assert moved or not refiners.METHODS[method].defaults["n_adv"] or method in ("drs", "obrs")
+
+
+def test_samples_in_w_are_those_of_z():
+    "A sampler of `InW` draws normal latents and maps them; labels in turn."
+    G, D = (net.eval() for net in pair(16, z_dim=8, width=1 / 32, num_classes=3))
+    hold_batch_std(G, D, 16)
+    in_z, in_w = (sample.Sampler(net, D, seed=3) for net in (G, sample.in_space(G, "w")))
+    with torch.no_grad():
+        w = G.mapping(in_z.latents(140), in_z.labels(140))
+    assert in_w.latents(140).shape == (140, G.w_dim) and torch.allclose(in_w.latents(140), w)
+    assert (in_w(5).int() - in_z(5).int()).abs().max() <= 1
+    with pytest.raises(ValueError, match="has no styles"):
+        sample.in_space(torch.nn.Linear(2, 2), "w")
+    with pytest.raises(ValueError, match="unknown space 'v'"):
+        sample.in_space(G, "v")
 
 
 def test_refining_is_the_same_one_by_one():
@@ -279,8 +322,9 @@ def test_augmentations_at_fixed_quantiles(group):
 # Training
 
 
-def trained(folder, steps=8, stop=None, gamma=1.0):
-    "A narrow conditional pair for some steps; `stop`: the step after which the process fails."
+def trained(folder, steps=8, stop=None, gamma=1.0, tell=False):
+    "A narrow conditional pair for some steps; `stop`: the step after which it fails."
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     spec = dict(arch="stylegan2", img_size=8, z_dim=4, width=1 / 64, num_classes=2)
     networks = stylegan2.networks(*nets.build(**spec))
@@ -292,6 +336,9 @@ def trained(folder, steps=8, stop=None, gamma=1.0):
     config = TrainConfig(total_steps=steps, batch_size=4, z_dim=4, lr_decay=False)
 
     def progress(step, total, losses):
+        if tell:
+            print(step, flush=True)
+            time.sleep(0.02)
         if step == stop:
             raise KeyboardInterrupt
 
@@ -323,6 +370,26 @@ def test_a_broken_training_goes_on_bit_for_bit(tmp_path, stop):
     calm, broken = (flat(checkpoints.load(tmp_path / k).state) for k in ("calm", "broken"))
     assert calm.keys() == broken.keys() and {k for k in calm if calm[k] != broken[k]} == set()
     assert any(k.endswith("ada.pipe.p") for k in calm) and "/path.loss/mean" in calm
+
+
+def test_a_killed_training_goes_on_bit_for_bit(tmp_path):
+    "SIGKILL, at whatever point of a step: p of ADA, the mean length, the average, all of it."
+    history, _, ada = trained(tmp_path / "calm", steps=30)
+    code = (
+        f"from test_stylegan2 import trained; trained({str(tmp_path / 'killed')!r}, 30, tell=True)"
+    )
+    how = dict(cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
+    with subprocess.Popen([sys.executable, "-c", code], **how) as victim:
+        for line in victim.stdout:
+            if int(line) >= 9:
+                break
+        victim.send_signal(signal.SIGKILL)
+    assert victim.returncode == -signal.SIGKILL
+    assert 8 <= checkpoints.load(tmp_path / "killed").step < 30
+    again, _, resumed = trained(tmp_path / "killed", steps=30)
+    assert again == history and torch.equal(resumed.pipe.p, ada.pipe.p) and ada.pipe.p != 0.3
+    calm, killed = (flat(checkpoints.load(tmp_path / k).state) for k in ("calm", "killed"))
+    assert calm.keys() == killed.keys() and {k for k in calm if calm[k] != killed[k]} == set()
 
 
 def test_lazy_phases_run_when_they_are_due(tmp_path):
