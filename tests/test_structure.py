@@ -18,7 +18,7 @@ FLOORS = [  # each may import from its own floor and from those before it
     {"training"},
     {"methods"},
     {"backbones", "calibration", "refiners"},
-    {"extractors", "inception", "features", "evaluate", "sample", "importing"},
+    {"extractors", "inception", "features", "evaluate", "sample", "importing", "walk"},
     {"explore", "explore_page"},
     {"checks"},
     {"plots", "runs"},
