@@ -156,7 +156,8 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks i
 @needs_proc
 def test_batch_runs(checkout, tmp_path):
     "The workflow process alone, or the command, in turn: no orphan, no lock, the right rows."
-    from test_cli import _alive, _until, _workflow, records
+    from conftest import alive, until
+    from test_cli import _workflow, records
 
     from advlatgan.files import lock
     from advlatgan.runs.presets import COMMAND
@@ -193,7 +194,7 @@ def test_batch_runs(checkout, tmp_path):
             os.kill(victim, signal.SIGKILL)
             done += 1
         process.wait(60)
-        _until(lambda: not _alive(out), 20)
+        until(lambda: not alive(out), 20)
         assert not out.exists() or free()
         if len(records(out)) == 2:
             assert right()

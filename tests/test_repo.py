@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from advlatgan.runs.presets import COMMAND
-
 BIN = Path(sys.executable).parent
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "nbs/experiments").glob("*.ipynb"))
 
@@ -40,30 +38,18 @@ def rows(out):
     return {p.parent: json.loads(p.read_text())["rows"] for p in out.glob("*/*/record.json")}
 
 
-@pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
-    "All experiments at their smallest preset, in one call; what they need is made once."
-    out = tmp_path_factory.mktemp("smoke")
-    call = [*COMMAND, "run", *EXPERIMENTS, "--out", str(out)]
-    return out, subprocess.run(call, cwd=ROOT, capture_output=True, text=True)
-
-
-def test_every_experiment_runs_at_smoke(smoke):
-    out, done = smoke
+def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, tmp_path):
+    "All in one call, so that what they need is made once; then some that train, refine and mine."
+    done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, timeout=1800)
     assert done.returncode == 0, done.stderr
     for name in EXPERIMENTS:
-        assert list(out.glob(f"{name}/*/record.json")), name
-        assert (out / name / f"{name}.smoke.md").exists(), name
-
-
-def test_a_second_time_gives_the_same_numbers(smoke, advlatgan):
-    "Of those that train, refine and mine."
-    out, _ = smoke
-    before = rows(out)
+        assert list(tmp_path.glob(f"{name}/*/record.json")), name
+        assert (tmp_path / name / f"{name}.smoke.md").exists(), name
+    before = rows(tmp_path)
     names = ("fig09_toy", "train_images", "table3_refiners", "mode_league")
-    done = advlatgan("run", *names, "--out", out, "--force", timeout=900)
+    done = advlatgan("run", *names, "--out", tmp_path, "--force", timeout=900)
     assert done.returncode == 0, done.stderr
-    assert before and rows(out) == before
+    assert before and rows(tmp_path) == before
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
