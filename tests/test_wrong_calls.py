@@ -59,6 +59,7 @@ ODD = {  # files that hold no images
 def shelf(tmp_path_factory):
     "Two checkpoints of untrained networks, two folders of pictures, and files that are neither."
     shelf, draw = tmp_path_factory.mktemp("shelf"), np.random.default_rng(0)
+    torch.manual_seed(1)
     for name, spec in SPECS.items():
         state = dict(zip("GD", (net.state_dict() for net in nets.build(**spec))))
         checkpoints.save(shelf / name, 1, {"spec": spec}, state)
@@ -102,6 +103,7 @@ sample {{d}}/toy -> --out
 {S} --refine --eps -1 -> eps is -1
 {S} --refine --eps 0 -> eps is 0
 {S} --refine --n-adv -1 -> n_adv is -1
+{S} --refine --n-adv 1000000000000 -> 1,000,000 at most
 {S} --refine --n-adv 2.5 -> '--n-adv'
 {S} --refine --method nope -> unknown method 'nope'
 {S} --refine --d-output sigmoid -> unknown d_output 'sigmoid'

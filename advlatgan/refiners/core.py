@@ -234,9 +234,9 @@ class Rule(NamedTuple):
     holds: Callable
 
 
-def whole(least: int) -> Rule:
-    fits = lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= least
-    return Rule(f"a whole number, {least} or more", fits)
+def whole(least: int, most: int = 1_000_000) -> Rule:
+    fits = lambda v: isinstance(v, int) and not isinstance(v, bool) and least <= v <= most
+    return Rule(f"a whole number, {least} or more, {most:,} at most", fits)
 
 
 def number(words: str, fits: Callable) -> Rule:
