@@ -84,6 +84,8 @@ def open_world(
     found = checkpoints.load(checkpoint)
     G, D = found.networks()
     y = label if getattr(G, "num_classes", 0) else None
+    if label and y is None:
+        raise ValueError(f"label is {label} and the network has no classes: leave it out")
     check_labels(None if y is None else torch.tensor([y]), G, D)
     size = found.settings["spec"].get("img_size")
     x, name = None, dataset or found.about.get("data", "")
@@ -324,7 +326,7 @@ def command(
         str, typer.Option(help="the reals (default: those that it was trained on)")
     ] = "",
     label: Annotated[int, typer.Option(help="the class, of conditional networks")] = 0,
-    port: Annotated[int, typer.Option(help="of the page")] = 8866,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="of the page")] = 8866,
     browser: Annotated[bool, typer.Option(help="open it")] = True,
 ) -> int:  # exit status
     "A page on which one drags a latent and sees its image and its walk."
@@ -333,7 +335,10 @@ def command(
         way_out = "pip install 'advlatgan[explore]'"
         raise ValueError(f"the page needs {' and '.join(lacking)}: {way_out}")
     options = dict(checkpoint=str(checkpoint.expanduser().absolute()), dataset=data, label=label)
-    open_world(**options, n=16)  # whatever is wrong shows here
+    with warnings.catch_warnings(record=True) as said:
+        open_world(**options, n=16)  # whatever is wrong shows here
+    for warning in said:
+        typer.echo(f"advlatgan: {warning.message}", err=True)
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "explore.ipynb"
         notebook.write_text(page_notebook(**options))

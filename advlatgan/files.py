@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up']
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -104,3 +104,14 @@ def look_up(
 ):
     "The same for 'unknown loss …'."
     return pick(known, name, f"unknown {what}")
+
+
+def require(
+    holds: bool,
+    name: str,  # of a setting
+    value,  # that was given
+    expected: str,  # in words
+) -> None:
+    "Refuse a setting in one line, if it does not hold."
+    if not holds:
+        raise ValueError(f"{name} is {value!r}: expected {expected}")

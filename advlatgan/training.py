@@ -31,6 +31,7 @@ from advlatgan.device import (
     rows_of,
     world,
 )
+from .files import require
 
 # %% auto #0
 __all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_labels', 'train']
@@ -46,20 +47,14 @@ class Adam:
 
     def __post_init__(self):
         object.__setattr__(self, "betas", tuple(self.betas))  # a list, where it comes from a file
-        _check(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
+        require(0 < self.lr < math.inf, "lr", self.lr, "a number above 0")
         right = len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas)
-        _check(right, "betas", self.betas, "two numbers from 0 up to, not including, 1")
-        _check(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
+        require(right, "betas", self.betas, "two numbers from 0 up to, not including, 1")
+        require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
 
     def __call__(self, parameters) -> torch.optim.Optimizer:
         decay = self.weight_decay
         return torch.optim.Adam(parameters, self.lr, self.betas, weight_decay=decay, fused=True)
-
-
-def _check(holds, name, value, expected):
-    "Refuse a setting in one line."
-    if not holds:
-        raise ValueError(f"{name} is {value!r}: expected {expected}")
 
 # %% ../nbs/40_training.ipynb #62e2d163
 @dataclass(frozen=True)
@@ -82,13 +77,13 @@ class Phase:
         object.__setattr__(self, "trains", names)
         for name in ("times", "every", "batch_size"):
             _check_count(self, name)
-        _check(set(self.draws) <= set("xzy"), "draws", self.draws, "letters of 'xzy'")
+        require(set(self.draws) <= set("xzy"), "draws", self.draws, "letters of 'xzy'")
 
 
 def _check_count(of, name):
     value = getattr(of, name)
     whole = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    _check(value is None or whole, name, value, "a whole number, 1 or more")
+    require(value is None or whole, name, value, "a whole number, 1 or more")
 
 # %% ../nbs/40_training.ipynb #80737d9a
 class Batch(NamedTuple):
@@ -114,8 +109,8 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("total_steps", "batch_size", "z_dim"):
             _check_count(self, name)
-        _check(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
-        _check(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        require(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
 
 # %% ../nbs/40_training.ipynb #d4fe8baf
 class _Frozen:
@@ -161,7 +156,7 @@ def _shared(criterion, device):
 def _moved(phase, nets, z, y):
     "The latents that the phase's loss sees: as many as it drew, or tiles of as many."
     n, z = len(z), phase.latents(nets, z, y)
-    _check(len(z) and len(z) % n == 0, f"{phase.name}.latents", len(z), f"{n}, or a multiple")
+    require(len(z) and len(z) % n == 0, f"{phase.name}.latents", len(z), f"{n}, or a multiple")
     return z
 
 
@@ -334,15 +329,15 @@ def check_labels(
 def _check_phases(phases, nets, config):
     "Refuse phases that do not fit each other or the networks."
     names = [p.name for p in phases]
-    _check(0 < len({*names}) == len(names), "phases", names, "one or more, of different names")
-    _check("x" in phases[0].draws, f"{names[0]}.draws", phases[0].draws, "'x' in it: it is first")
+    require(0 < len({*names}) == len(names), "phases", names, "one or more, of different names")
+    require("x" in phases[0].draws, f"{names[0]}.draws", phases[0].draws, "'x' in it: it is first")
     first = {}
     for p in phases:
         for name in p.trains:
-            _check(name in nets, f"{p.name}.trains", name, f"one of {', '.join(nets)}")
+            require(name in nets, f"{p.name}.trains", name, f"one of {', '.join(nets)}")
         same = described(first.setdefault(p.trains, p).opt) == described(p.opt)
         expected = f"that of {first[p.trains].name}, which trains the same"
-        _check(same, f"{p.name}.opt", p.opt, expected)
+        require(same, f"{p.name}.opt", p.opt, expected)
     _check_latents(phases, getattr(nets.get("G"), "num_classes", 0), config)
 
 
@@ -351,10 +346,10 @@ def _check_latents(phases, num_classes, config):
     for p in phases:
         n = p.batch_size or config.batch_size
         kept = "z" not in p.draws and n_before not in (None, n)
-        _check(not kept, f"{p.name}.batch_size", n, f"{n_before}: it draws no latents of its own")
+        require(not kept, f"{p.name}.batch_size", n, f"{n_before}: it draws no latents of its own")
         n_before = n
         can = "y" not in p.draws or num_classes
-        _check(can, f"{p.name}.draws", p.draws, "no 'y': G has no classes to draw from")
+        require(can, f"{p.name}.draws", p.draws, "no 'y': G has no classes to draw from")
 
 
 def _check_networks(nets, data, config):
@@ -376,7 +371,7 @@ def _check_shared(phases, config):
 
 def _check_call(nets, data, phases, config, **counts):
     for name, value in counts.items():
-        _check(value >= 1, name, value, "1 or more")
+        require(value >= 1, name, value, "1 or more")
     _check_phases(phases, nets, config)
     _check_shared(phases, config)
     _check_networks(nets, data, config)
@@ -468,7 +463,7 @@ def train(
     counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
     _check_call(nets, data, phases, config, **counts)
     device = find_device(device)
-    _check(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
+    require(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
     if config.ema:
         nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)

@@ -1,14 +1,12 @@
 """Checkpoints in processes of their own: killed and taken up again, damaged, refused."""
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from killed import go_on, kill, same_state
 
 TOTAL = 120
 
@@ -45,32 +43,6 @@ def job(case, folder, pause=0.0, lr=1e-3, every=7):
     training.train(networks, x, phases, config, **told, **kept)
 
 
-def start(case, folder, pause=0.0):
-    code = f"from test_checkpoints import job; job({case!r}, {str(folder)!r}, {pause})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=Path(__file__).parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def state(folder):
-    "Everything in the newest checkpoint, flat: tensors as bytes, the rest as it is."
-    from advlatgan import checkpoints
-
-    def flat(value, name):
-        if isinstance(value, dict):
-            return [pair for k, v in value.items() for pair in flat(v, f"{name}/{k}")]
-        if hasattr(value, "numpy"):
-            return [(name, value.numpy().tobytes())]
-        return [(name, value)]
-
-    found = checkpoints.load(folder)
-    return found.step, dict(flat(found.state, ""))
-
-
 @pytest.mark.parametrize("case", ["toy", "images"])
 def test_killed_and_resumed_is_bit_identical(case, tmp_path):
     "Weights, averages, optimisers, random states, the data's order and the whole history."
@@ -79,24 +51,12 @@ def test_killed_and_resumed_is_bit_identical(case, tmp_path):
         tmp_path / "killed",
         random.SystemRandom().randrange(10, TOTAL - 10),
     )
-    victim = start(case, killed, pause=0.005)
-    for line in victim.stdout:
-        if int(line) >= stop:
-            break
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    assert victim.returncode == -signal.SIGKILL, f"to be killed at step {stop}"
-    done = max(int(p.stem[5:]) for p in killed.glob("step-*.safetensors"))
-    out, err = (again := start(case, killed)).communicate(timeout=300)
-    assert again.returncode == 0, err
-    assert [int(line) for line in out.split()] == list(range(done + 1, TOTAL + 1)), (
-        f"killed at step {stop}"
-    )
+    code = f"from test_checkpoints import job; job({case!r}, {str(killed)!r}, pause=0.005)"
+    kill(code, stop)
+    go_on(code, killed, TOTAL)
     job(case, calm, every=TOTAL)
-    (step, a), (step_too, b) = state(calm), state(killed)
-    assert (
-        step == step_too == TOTAL and a.keys() == b.keys() and [k for k in a if a[k] != b[k]] == []
-    ), f"killed at step {stop}"
+    step, a = same_state(calm, killed)
+    assert step == TOTAL, f"killed at step {stop}"
     kinds = {k.split("/")[1] for k in a}
     assert kinds == {
         "G",

@@ -1,15 +1,11 @@
 """Three players: an encoder with a rate of its own, killed, shared by processes, in bf16."""
 
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from killed import go_on, kill, same_state
 from together import together
 
 TOTAL = 40
@@ -51,44 +47,16 @@ def job(case, folder=None, steps=TOTAL, pause=0.0, **options):
     return {name: net.state_dict() for name, net in nets.items()}, history
 
 
-def start(code):
-    options = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", code], cwd=Path(__file__).parent, **options)
-
-
-def state(folder):
-    "Everything in the newest checkpoint, flat: tensors as bytes, the rest as it is."
-    from advlatgan import checkpoints
-
-    def flat(value, name):
-        if isinstance(value, dict):
-            return [pair for k, v in value.items() for pair in flat(v, f"{name}/{k}")]
-        return [(name, value.numpy().tobytes() if hasattr(value, "numpy") else value)]
-
-    found = checkpoints.load(folder)
-    return found.step, dict(flat(found.state, ""))
-
-
 def test_killed_and_resumed_is_bit_equal(tmp_path):
     "All three networks and optimisers, the noise's clock, random states and the history."
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     stop = random.SystemRandom().randrange(8, TOTAL - 5)
     code = f"from test_phases import job; job('random', {str(killed)!r}, pause=0.02)"
-    victim = start(code)
-    for line in victim.stdout:
-        if int(line) >= stop:
-            break
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.communicate()
-    assert victim.returncode == -signal.SIGKILL, f"to be killed at step {stop}"
-    done = max(int(p.stem[5:]) for p in killed.glob("step-*.safetensors"))
-    out, err = (again := start(code)).communicate(timeout=300)
-    assert again.returncode == 0, err
-    assert [int(line) for line in out.split()] == list(range(done + 1, TOTAL + 1))
+    kill(code, stop)
+    go_on(code, killed, TOTAL)
     job("random", calm)
-    (step, a), (step_too, b) = state(calm), state(killed)
-    assert step == step_too == TOTAL and a.keys() == b.keys()
-    assert [k for k in a if a[k] != b[k]] == [], f"killed at step {stop}"
+    step, a = same_state(calm, killed)
+    assert step == TOTAL, f"killed at step {stop}"
     kinds = {k.split("/")[1] for k in a}
     assert {"G", "D", "E", "opt_G", "opt_D", "opt_E", "G.after"} <= kinds
 

@@ -3,8 +3,6 @@
 import json
 import os
 import pickle
-import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +11,7 @@ from types import ModuleType
 import pytest
 import torch
 from conftest import ROOT
+from killed import kill, same_state
 from safetensors import safe_open
 
 from advlatgan import checkpoints, importing, nets, refiners, sample
@@ -350,15 +349,6 @@ def trained(folder, steps=8, stop=None, gamma=1.0, tell=False):
     return history, networks, ada
 
 
-def flat(value, name=""):
-    "All numbers of a checkpoint's state, by name."
-    if isinstance(value, dict):
-        return {
-            k: v for key, inner in value.items() for k, v in flat(inner, f"{name}/{key}").items()
-        }
-    return {name: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value}
-
-
 @pytest.mark.parametrize("stop", [3, 5, 7])
 def test_a_broken_training_goes_on_bit_for_bit(tmp_path, stop):
     "Between two of R1's steps or of the path length's; p, the mean length and the average as well."
@@ -367,8 +357,7 @@ def test_a_broken_training_goes_on_bit_for_bit(tmp_path, stop):
     assert checkpoints.load(tmp_path / "broken").step < stop
     again, _, resumed = trained(tmp_path / "broken")
     assert again == history and torch.equal(resumed.pipe.p, ada.pipe.p) and ada.pipe.p != 0.3
-    calm, broken = (flat(checkpoints.load(tmp_path / k).state) for k in ("calm", "broken"))
-    assert calm.keys() == broken.keys() and {k for k in calm if calm[k] != broken[k]} == set()
+    _, calm = same_state(tmp_path / "calm", tmp_path / "broken")
     assert any(k.endswith("ada.pipe.p") for k in calm) and "/path.loss/mean" in calm
 
 
@@ -378,18 +367,11 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path):
     code = (
         f"from test_stylegan2 import trained; trained({str(tmp_path / 'killed')!r}, 30, tell=True)"
     )
-    how = dict(cwd=Path(__file__).parent, stdout=subprocess.PIPE, text=True)
-    with subprocess.Popen([sys.executable, "-c", code], **how) as victim:
-        for line in victim.stdout:
-            if int(line) >= 9:
-                break
-        victim.send_signal(signal.SIGKILL)
-    assert victim.returncode == -signal.SIGKILL
+    kill(code, 9)
     assert 8 <= checkpoints.load(tmp_path / "killed").step < 30
     again, _, resumed = trained(tmp_path / "killed", steps=30)
     assert again == history and torch.equal(resumed.pipe.p, ada.pipe.p) and ada.pipe.p != 0.3
-    calm, killed = (flat(checkpoints.load(tmp_path / k).state) for k in ("calm", "killed"))
-    assert calm.keys() == killed.keys() and {k for k in calm if calm[k] != killed[k]} == set()
+    same_state(tmp_path / "calm", tmp_path / "killed")
 
 
 def test_lazy_phases_run_when_they_are_due(tmp_path):

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ..files import require
 from ..losses import LOSSES, GANLoss
 from .gan import DLoss, GLoss, changed, gan, judge, judge_both, phase
 from ..training import Adam, Batch, Phase
 
 # %% auto #0
-__all__ = ['IV_LOSSES', 'SCHEDULES', 'substitute', 'Blocks', 'Turns', 'js_divergence', 'per_sample', 'per_batch', 'Intervene',
-           'encoded', 'Classified', 'recon_x', 'recon_z', 'Reconstruction', 'IVDLoss', 'IVGLoss', 'Terms', 'Levels',
-           'InstanceNoise', 'instance_noise', 'in_steps', 'ivgan']
+__all__ = ['IV_LOSSES', 'SCHEDULES', 'substitute', 'check_blocks', 'Blocks', 'Turns', 'js_divergence', 'per_sample', 'per_batch',
+           'Intervene', 'encoded', 'Classified', 'recon_x', 'recon_z', 'Reconstruction', 'IVDLoss', 'IVGLoss', 'Terms',
+           'Levels', 'InstanceNoise', 'instance_noise', 'in_steps', 'ivgan']
 
 # %% ../../nbs/56_ivgan.ipynb #8818725a
 def substitute(
@@ -35,22 +36,24 @@ def substitute(
     return _substituted(z, i, k, noise)
 
 
-def _substituted(z, i, k, noise):
-    z_dim = z.shape[1]
+def check_blocks(
+    z_dim: int,
+    k: int,  # blocks
+) -> None:
+    "Refuse a latent that does not come apart into k blocks."
     if z_dim % k:
         raise ValueError(f"z_dim is {z_dim} and k is {k}: choose a z_dim that k divides")
+
+
+def _substituted(z, i, k, noise):
+    z_dim = z.shape[1]
+    check_blocks(z_dim, k)
     block = torch.arange(z_dim, device=z.device) // (z_dim // k)
     return torch.where(block == i[:, None], noise, z)
 
 # %% ../../nbs/56_ivgan.ipynb #24e1f8a6
-def _check(holds, name, value, expected):
-    "Refuse a setting in one line."
-    if not holds:
-        raise ValueError(f"{name} is {value!r}: expected {expected}")
-
-
 def _check_k(k):
-    _check(isinstance(k, int) and k >= 2, "k", k, "a whole number of interventions, 2 or more")
+    require(isinstance(k, int) and k >= 2, "k", k, "a whole number of interventions, 2 or more")
 
 
 @dataclass(frozen=True)
@@ -176,7 +179,7 @@ IV_LOSSES = LOSSES | dict(centred=GANLoss(_centred_D, _centred_G))  # IVLSGAN's:
 
 
 def _loss(name):
-    _check(name in IV_LOSSES, "loss", name, f"one of {', '.join(IV_LOSSES)}")
+    require(name in IV_LOSSES, "loss", name, f"one of {', '.join(IV_LOSSES)}")
     return IV_LOSSES[name]
 
 # %% ../../nbs/56_ivgan.ipynb #83fa413c
@@ -255,7 +258,7 @@ def instance_noise(levels: tuple[tuple[int, float], ...]) -> InstanceNoise | Non
     levels = tuple((int(step), float(sigma)) for step, sigma in levels)
     steps = [step for step, _ in levels]
     right = steps[0] == 0 and steps == sorted(set(steps)) and min(s for _, s in levels) >= 0
-    _check(
+    require(
         right, "noise", levels, "pairs (step, σ) with steps that rise from 0, and σ of 0 or more"
     )
     return InstanceNoise(levels, Levels(levels))
@@ -296,7 +299,7 @@ def ivgan(
 ) -> list[Phase]:  # "D", "G", "E"; with noise: for one training, as its clock runs on
     "Intervention GAN, as phases; D(x, classify=True) gives logits and those of f."
     for name, value in (("mu", mu), ("lam", lam)):
-        _check(0 <= value < math.inf, name, value, "0 or more")
+        require(0 <= value < math.inf, name, value, "0 or more")
     noised, intervene = instance_noise(noise), Intervene(how, index)
     phases, _ = gan(betas=betas, **options), _loss(loss)
     d = IVDLoss(loss, phases[0].loss.penalty, classified=Classified(mu, intervene), noise=noised)

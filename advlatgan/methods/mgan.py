@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from ..losses import gan_loss
 from .acgan import ACGLoss
 from .gan import DLoss, changed, gan, judge_both
+from .regions import Around
 from ..nets import mlp
 from ..training import Phase
 
@@ -80,19 +81,8 @@ def mgan(
     return changed(phases, "G", loss=ACGLoss(loss, weight=beta), draws="zy")
 
 # %% ../../nbs/57_mgan.ipynb #0e76ed02
-@dataclass(frozen=True, eq=False)
-class Unlabelled:
+class Unlabelled(Around):
     "A set without labels for networks with classes of their own."
-
-    data: object  # a set of images without labels, or `regions.Points`
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def identity(self) -> str:
-        return self.data.identity
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None):
         return self.data.batches(batch_size, generator)

@@ -16,7 +16,8 @@ from torch import Tensor
 from ..data import ToyMixture
 
 # %% auto #0
-__all__ = ['Points', 'points_of', 'with_labels', 'random_ids', 'Numbered', 'shares', 'describe', 'kmeans_ids', 'kmeans_within']
+__all__ = ['Points', 'points_of', 'with_labels', 'random_ids', 'Around', 'Numbered', 'shares', 'describe', 'kmeans_ids',
+           'kmeans_within']
 
 # %% ../../nbs/54_regions.ipynb #0bfd4daf
 @dataclass(frozen=True, eq=False)
@@ -93,8 +94,8 @@ def random_ids(
 
 # %% ../../nbs/54_regions.ipynb #66151bab
 @dataclass(frozen=True, eq=False)
-class Numbered:
-    "The same samples, each labelled with its position in the set."
+class Around:
+    "A set that stands for another one, whose batches it changes."
 
     data: object  # a set of images, or `Points`
 
@@ -105,6 +106,10 @@ class Numbered:
     @property
     def identity(self) -> str:
         return self.data.identity
+
+
+class Numbered(Around):
+    "The same samples, each labelled with its position in the set."
 
     def __len__(self) -> int:
         return len(self.data)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ..files import require
 from ..losses import gan_loss
 from .gan import DLoss, GLoss, changed, gan, judge, judge_both, phase
 from ..training import Adam, Batch, Phase
@@ -22,12 +23,6 @@ __all__ = ['ModeRegulariser', 'mrgan', 'Joint', 'Gaussian', 'PairsD', 'PairsGE',
            'sgd', 'adam', 'UnrolledGLoss', 'unrolled']
 
 # %% ../../nbs/57_rivals.ipynb #05be5ece
-def _check(holds, name, value, expected):
-    "Refuse a setting in one line."
-    if not holds:
-        raise ValueError(f"{name} is {value!r}: expected {expected}")
-
-
 @dataclass(frozen=True)
 class ModeRegulariser:
     "λ1 · mean squared error of G(E(x)) and G's loss on G(E(x)), λ2 times."
@@ -53,7 +48,7 @@ def mrgan(
 ) -> list[Phase]:  # "D", "G", "E"
     "Mode-regularised GAN (Che et al. 2017), as phases."
     for name, value in (("near", near), ("real", real)):
-        _check(0 <= value < math.inf, name, value, "0 or more")
+        require(0 <= value < math.inf, name, value, "0 or more")
     term, phases = ModeRegulariser(loss, near, real), gan(loss, betas=betas, **options)
     phases = changed(phases, "G", loss=GLoss(loss, (term,)))
     n = phase(phases, "G").batch_size
@@ -131,7 +126,7 @@ def ali(
 ) -> list[Phase]:  # "D", "GE"
     "BiGAN (Donahue et al. 2017), or ALI (Dumoulin et al. 2017) with E a `Gaussian`."
     symmetric = ("bce", "hinge", "wasserstein")
-    _check(loss in symmetric, "loss", loss, f"one of {', '.join(symmetric)}")
+    require(loss in symmetric, "loss", loss, f"one of {', '.join(symmetric)}")
     d, g = gan(loss, betas=betas, **options)
     return [
         replace(d, loss=PairsD(loss)),
@@ -161,7 +156,7 @@ def veegan(
     **options,  # further ones of `gan`
 ) -> list[Phase]:  # "D", "GE"
     "VEEGAN (Srivastava et al. 2017), as phases; D is a `Joint`."
-    _check(0 <= weight < math.inf, "weight", weight, "0 or more")
+    require(0 <= weight < math.inf, "weight", weight, "0 or more")
     return changed(ali(betas=betas, **options), "GE", loss=VEEGANLoss(weight))
 
 # %% ../../nbs/57_rivals.ipynb #1a1de310
@@ -243,7 +238,7 @@ def unrolled(
     lr: float | None = None,  # of these steps; None: that of D's optimiser
 ) -> list[Phase]:
     "Unrolled GAN (Metz et al. 2017): G's loss on the D of K steps later."
-    _check(isinstance(steps, int) and steps >= 0, "steps", steps, "a whole number, 0 or more")
+    require(isinstance(steps, int) and steps >= 0, "steps", steps, "a whole number, 0 or more")
     d, g = phase(phases, "D"), phase(phases, "G")
     if d.loss.penalty is not None:
         raise ValueError("D's loss has a penalty, which is not unrolled: take a GAN without")
