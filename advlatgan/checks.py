@@ -248,7 +248,7 @@ def check_walked(
     find_device(device)
     _described(dataset, real_split, img_size)
     path = decoding.root() / network
-    if not path.exists():
+    if network and not path.exists():
         raise ValueError(f"network is {network!r}: there is no {path}")
     if extractor:
         _extractor_there(extractor)
