@@ -38,9 +38,10 @@ def rows(out):
     return {p.parent: json.loads(p.read_text())["rows"] for p in out.glob("*/*/record.json")}
 
 
-def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, tmp_path):
-    "All in one call, so that what they need is made once; then some that train, refine and mine."
-    done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, timeout=1800)
+def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, preloaded, tmp_path):
+    """All in one call, so that what they need is made once; then some that train, refine and mine,
+    their kernels fresh ones this time."""
+    done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, env=preloaded, timeout=1800)
     assert done.returncode == 0, done.stderr
     for name in EXPERIMENTS:
         assert list(tmp_path.glob(f"{name}/*/record.json")), name
