@@ -119,7 +119,16 @@ def test_readme_is_in_step_with_the_index():
     for link in re.findall(r"\]\((?!https?:|#)([^)]+)\)", text):
         assert (ROOT / link).exists(), f"README links to {link}"
     for name in EXPERIMENTS:
-        assert f"advlatgan run {name}" in text, f"README does not say how to run {name}"
+        assert f"(experiments/{name}.ipynb)" in notebooks(), f"the index does not list {name}"
+
+
+def test_links_between_notebooks_and_pages_lead_somewhere():
+    for path in [*ROOT.glob("nbs/**/*.ipynb"), *ROOT.glob("book/*.md"), *ROOT.glob("*.md")]:
+        text = path.read_text()
+        if path.suffix == ".ipynb":
+            text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"])
+        for link in re.findall(r"\]\((?!https?:|#|mailto:)([\w./-]+\.\w+)[)#]", text):
+            assert (path.parent / link).exists(), f"{path.name} links to {link}"
 
 
 def test_every_published_result_is_whole_and_current():

@@ -62,16 +62,17 @@ def judge(experiment: str = ""):  # a DataFrame, a row for each claim
     kept = ("paper", "place", "claim")
     return pd.DataFrame([{k: c[k] for k in kept} | verdict(c) for c in claims(experiment)])
 
-# %% ../../nbs/87_claims.ipynb #21e1910b
+# %% ../../nbs/87_claims.ipynb #0d47ede0
 def verdicts(
     experiment: str = "",  # whose claims; "": all
-    testable: bool = False,  # only those that hold or do not
+    readme: bool = False,  # only those that README shows: three trainings, 5,000 images
 ):
     "The same as a Markdown table, for a notebook."
     from IPython.display import Markdown
 
     table = judge(experiment)
-    table = table[table["verdict"] != "not testable here"] if testable else table
+    if readme:
+        table = table[[c["readme"] == "yes" for c in claims(experiment)]]
     spread = table.pop("spread").map(" ± {:.2g}".format).replace(" ± nan", "")
     table["gain"] = table["gain"].map("{:+.3g}".format).replace("+nan", "–") + spread
     return Markdown(pipes([*table], table.values.tolist()))
