@@ -104,15 +104,16 @@ def pair_rows(
     records: list[dict],  # of fig06_pairs; those of the first seed with their arrays
 ) -> Figure:
     "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
-    shown, names = [r for r in records if r["arrays"]], ["Eq. 8", "as drawn", "inverse"]
-    fig = Figure(figsize=(7, 2.4 * len(shown)), layout="constrained")
+    shown = [r for r in records if r["arrays"]]
+    tall = max(len(r["arrays"]) for r in shown)
+    fig = Figure(figsize=(7, (0.7 * tall + 0.3) * len(shown)), layout="constrained")
     for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
-        rows = [r["arrays"][k] for k in names]
+        names, rows = r["arrays"].keys(), [*r["arrays"].values()]
         ratio = {row["method"]: row["ratio"] for row in r["rows"]}
         means = f"mean ratio {ratio['Eq. 8']:.2f} above, {ratio['inverse']:.2f} below"
         image_grid(ax, np.concatenate(rows), len(rows[0]), f"{set_name(r)}: {means}")
         height = rows[0].shape[2] + 2
-        ax.set_yticks([height * (i + 0.5) for i in range(3)], names, fontsize=8)
+        ax.set_yticks([height * (i + 0.5) for i in range(len(rows))], names, fontsize=8)
         ax.tick_params(length=0)
     return fig
 
