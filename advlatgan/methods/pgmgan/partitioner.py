@@ -152,7 +152,7 @@ class Pretext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.phi(x))
 
-
+# %% ../../../nbs/56_partitioner.ipynb #d53ac432
 @dataclass(frozen=True)
 class Views:
     "SCAN's random views of images in [-1, 1]."
@@ -171,7 +171,7 @@ class Views:
         view = v2.Compose(steps)
         return torch.stack([view(image) for image in x.add(1).div(2)]).mul(2).sub(1)
 
-
+# %% ../../../nbs/56_partitioner.ipynb #b1ccff22
 @dataclass(frozen=True)
 class SGD:
     "Stochastic gradient descent with momentum; called with parameters, the optimiser."
