@@ -14,6 +14,13 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 LARGE = ["torch", "torchvision", "matplotlib.pyplot", "pandas", "sklearn.cluster", "papermill"]
 LARGE += ["IPython", "ipykernel.kernelapp"]  # libraries that take seconds to import
+LONGEST = ("test_every_experiment_runs_at_smoke", "test_on_a_cluster", "test_a_longer_run")
+LONGEST += ("test_weights_are_those", "test_batch_runs")
+
+
+def pytest_collection_modifyitems(items):
+    "The longest first, so that no worker waits for another's last test."
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
 
 
 def pytest_unconfigure(config):
