@@ -46,18 +46,6 @@ def _extractor_there(name):
     if name:
         features.load_extractor(name)
 
-# %% ../nbs/48_checks.ipynb #ebae9d28
-def _check_way(fresh_z, batch_size, batch_size_G, precision, device):
-    "Refuse latents that cannot be shared, and a precision or a device that there is not."
-    if not fresh_z and batch_size_G not in (0, batch_size):
-        raise ValueError(
-            f"batch_size_G is {batch_size_G} and batch_size {batch_size}: "
-            "with fresh_z=False both steps use the same latents, leave batch_size_G out"
-        )
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
-    find_device(device)
-
 # %% ../nbs/48_checks.ipynb #21449afd
 def check_images(
     dataset: str,
@@ -111,6 +99,18 @@ def check_images(
     _extractor_there(extractor)
 
 # %% ../nbs/48_checks.ipynb #000680be
+def _check_way(fresh_z, batch_size, batch_size_G, precision, device):
+    "Refuse latents that cannot be shared, and a precision or a device that there is not."
+    if not fresh_z and batch_size_G not in (0, batch_size):
+        raise ValueError(
+            f"batch_size_G is {batch_size_G} and batch_size {batch_size}: "
+            "with fresh_z=False both steps use the same latents, leave batch_size_G out"
+        )
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
+    find_device(device)
+
+
 def _check_networks(spec):
     "Build them where they take no memory."
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
