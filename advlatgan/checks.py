@@ -252,4 +252,5 @@ def check_walked(
     path = decoding.root() / network
     if network and not path.exists():
         raise ValueError(f"network is {network!r}: there is no {path}")
-    _extractor_there(extractor)
+    if extractor:
+        _extractor_there(extractor)
