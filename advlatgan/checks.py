@@ -43,7 +43,8 @@ def _described(dataset, split, img_size):
 
 @functools.lru_cache
 def _extractor_there(name):
-    features.load_extractor(name)
+    if name:
+        features.load_extractor(name)
 
 # %% ../nbs/48_checks.ipynb #21449afd
 def check_images(
@@ -86,14 +87,7 @@ def check_images(
     check_steps(n_adv, eps)
     check_steps(pair_n_adv, pair_eps)
     chosen.config(batch_size=batch_size, z_dim=z_dim, ema=ema)
-    if not fresh_z and batch_size_G not in (0, batch_size):
-        raise ValueError(
-            f"batch_size_G is {batch_size_G} and batch_size {batch_size}: "
-            "with fresh_z=False both steps use the same latents, leave batch_size_G out"
-        )
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
-    find_device(device)
+    _check_way(fresh_z, batch_size, batch_size_G, precision, device)
     images = _described(dataset, split, img_size)
     data.check_batch(images, batch_size)
     spec = chosen.spec(chosen.images(images), z_dim, width)
@@ -102,10 +96,21 @@ def check_images(
     _check_networks(spec)
     if real_split is not None:
         _check_measured(images, _described(dataset, real_split, img_size))
-    if extractor:
-        _extractor_there(extractor)
+    _extractor_there(extractor)
 
 # %% ../nbs/48_checks.ipynb #000680be
+def _check_way(fresh_z, batch_size, batch_size_G, precision, device):
+    "Refuse latents that cannot be shared, and a precision or a device that there is not."
+    if not fresh_z and batch_size_G not in (0, batch_size):
+        raise ValueError(
+            f"batch_size_G is {batch_size_G} and batch_size {batch_size}: "
+            "with fresh_z=False both steps use the same latents, leave batch_size_G out"
+        )
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}: {nearest(precision, PRECISIONS)}")
+    find_device(device)
+
+
 def _check_networks(spec):
     "Build them where they take no memory."
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
@@ -149,8 +154,7 @@ def check_refined(
             f"most is {most}: expected 4 passes or more, "
             "which the dearest method needs for a step, or 0 for no limit"
         )
-    if extractor:
-        _extractor_there(extractor)
+    _extractor_there(extractor)
 
 # %% ../nbs/48_checks.ipynb #ad57adc2
 def check_early(early: int, total_steps: int, device: str = "auto") -> None:
@@ -201,8 +205,7 @@ def check_mixture(
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         nets_conditional.conditional_resnet(size, channels, num_partitions, z_dim, width)
         build_partitioner(s_arch, (channels, size, size), num_partitions, s_width)
-    if extractor:
-        _extractor_there(extractor)
+    _extractor_there(extractor)
 
 # %% ../nbs/48_checks.ipynb #c70133c5
 def check_intervened(
@@ -225,8 +228,7 @@ def check_intervened(
     check_blocks(z_dim, k)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         nets_ivgan.image_nets(img_size, images.x.shape[1], z_dim=z_dim, k=k, width=width)
-    if extractor:
-        _extractor_there(extractor)
+    _extractor_there(extractor)
 
 
 def check_league(methods: list[str], z_dim: int, k: int, device: str = "auto") -> None:

@@ -13,7 +13,6 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.utils import make_grid
 
 from .data import to_uint8
 
@@ -84,6 +83,8 @@ def overview(
 ) -> Image.Image:
     "All samples in one picture."
     if x.ndim == 4:
+        from torchvision.utils import make_grid  # a second
+
         return picture(make_grid(x, nrow=columns or math.ceil(len(x) ** 0.5), padding=1))
     figure = Figure((4, 4), layout="constrained")
     axes = figure.subplots()

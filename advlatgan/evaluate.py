@@ -127,11 +127,10 @@ def evaluate(
     **options,  # of `features.extract`: batch_size, device, bf16, value_range, progress
 ) -> dict:  # a record: metrics, protocols, extractor, data, fake, warnings
     "Measure generated images against a data set, by named protocols."
-    asked = None if protocols is None else [protocol(name) for name in protocols]
     of = data if callable(data) else lambda s: image_dataset(data, root, s)
     if split is None:
         split = "test" if callable(data) else first_choice(data, root)
-    asked = asked and [p.on(split) for p in asked]
+    asked = None if protocols is None else [protocol(name).on(split) for name in protocols]
     wanted = [split] if asked is None else [p.split for p in asked if p.has_reals]
     reals = {s: of(s) for s in dict.fromkeys(wanted)}
     if hasattr(fake, "__len__"):

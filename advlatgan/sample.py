@@ -96,7 +96,7 @@ class Sampler:
     def __call__(self, n: int) -> Tensor:
         return torch.cat([*self.batches(n)])
 
-
+# %% ../nbs/44_sample.ipynb #a2b18573
 def _batches(sampler, n, first):
     "Piece by piece: refined if asked, decoded, forgotten."
     classes, lost = sampler.labels(n), 0
@@ -323,7 +323,7 @@ def word_of(text: str) -> str:
         raise typer.BadParameter("it is empty")
     return text
 
-
+# %% ../nbs/44_sample.ipynb #0b058969
 _Checkpoint = Annotated[
     Path,
     typer.Argument(

@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -10,6 +12,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+LARGE = ["torch", "torchvision", "matplotlib.pyplot", "pandas", "sklearn.cluster", "papermill"]
+LARGE += ["IPython", "ipykernel.kernelapp"]  # libraries that take seconds to import
+LONGEST = ("test_every_experiment_runs_at_smoke", "test_on_a_cluster", "test_a_longer_run")
+LONGEST += ("test_weights_are_those", "test_batch_runs")
+
+
+def pytest_collection_modifyitems(items):
+    "The longest first, so that no worker waits for another's last test."
+    items.sort(key=lambda item: not item.name.startswith(LONGEST))
 
 
 def pytest_unconfigure(config):
@@ -39,6 +50,23 @@ def advlatgan():
         )
 
     return call
+
+
+@pytest.fixture
+def preloaded():
+    "The environment of an `advlatgan(…, env=…)` whose kernels are forks with the large libraries."
+    folder = Path(__file__).parent / "preloaded"
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        address = f"{place}/kernels"
+        call = [sys.executable, folder / "ipykernel_launcher.py", "serve", address, *LARGE]
+        server = subprocess.Popen(call, stdin=subprocess.DEVNULL)
+        try:
+            until(lambda: Path(address).exists() or server.poll() is not None)
+            yield dict(PYTHONPATH=os.pathsep.join(paths), ADVLATGAN_TEST_KERNELS=address)
+        finally:
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture

@@ -36,15 +36,16 @@ def records(out):
     return {(r["params"]["total_steps"], r["params"]["decay"]): r for r in found}
 
 
-def test_a_longer_run_extends_a_shorter_one(advlatgan, checkout):
+def test_a_longer_run_extends_a_shorter_one(advlatgan, preloaded, checkout):
     (checkout / "nbs/experiments/presets.yaml").write_text(PRESETS)
     write_notebook(checkout / "nbs/experiments/level.ipynb", *LEVEL)
     out = checkout / "data/runs"
-    assert advlatgan("run", "level", "-p", "decay=false,true", cwd=checkout).returncode == 0
+    here = dict(cwd=checkout, env=preloaded)
+    assert advlatgan("run", "level", "-p", "decay=false,true", **here).returncode == 0
     short = next(k for k, r in folders(out).items() if not r["params"]["decay"])
 
     call = ["run", "level", "-p", "total_steps=4"]
-    done = advlatgan(*call, "decay=false,true", cwd=checkout)
+    done = advlatgan(*call, "decay=false,true", **here)
     assert done.returncode == 0, done.stderr
     assert f" goes on from {short}\n" in done.stderr
     [note] = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
@@ -52,7 +53,7 @@ def test_a_longer_run_extends_a_shorter_one(advlatgan, checkout):
     found = records(out)
     assert found[4, False]["extends"] == short and "extends" not in found[4, True]
 
-    fresh = advlatgan(*call, "--out", checkout / "fresh", cwd=checkout)
+    fresh = advlatgan(*call, "--out", checkout / "fresh", **here)
     assert fresh.returncode == 0 and "goes on" not in fresh.stderr
     in_one = records(checkout / "fresh")[4, False]
     assert in_one["rows"] == found[4, False]["rows"] and len(in_one["rows"]) == 4

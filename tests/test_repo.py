@@ -38,9 +38,10 @@ def rows(out):
     return {p.parent: json.loads(p.read_text())["rows"] for p in out.glob("*/*/record.json")}
 
 
-def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, tmp_path):
-    "All in one call, so that what they need is made once; then some that train, refine and mine."
-    done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, timeout=1800)
+def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, preloaded, tmp_path):
+    """All in one call, so that what they need is made once; then some that train, refine and mine,
+    their kernels fresh ones this time."""
+    done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, env=preloaded, timeout=1800)
     assert done.returncode == 0, done.stderr
     for name in EXPERIMENTS:
         assert list(tmp_path.glob(f"{name}/*/record.json")), name
@@ -105,7 +106,6 @@ def test_notebooks_are_clean(copy):
             assert not re.search(r"/(home|root|tmp|work|Users)/|\bit/s\b", shown), (
                 f"{name}: a path or a timing in an output"
             )
-        assert len(text) < 1_000_000, f"{name} is too large for a forge to show"
 
 
 def test_readme_is_in_step_with_the_index():

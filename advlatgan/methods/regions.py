@@ -9,8 +9,6 @@ import hashlib
 from dataclasses import dataclass, replace
 
 import torch
-from sklearn.cluster import MiniBatchKMeans
-from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor
 
 from ..data import ToyMixture
@@ -135,6 +133,8 @@ def describe(
     classes: Tensor | None = None,  # labels, (N,), where they are known
 ) -> dict[str, float]:  # regions, empty, smallest, largest (shares); nmi, purity
     "How a partition is."
+    from sklearn.metrics import normalized_mutual_info_score  # a second
+
     pi = shares(y, k)
     told = dict(regions=k, empty=int((pi == 0).sum()))
     told |= dict(smallest=pi.min().item(), largest=pi.max().item())
@@ -154,6 +154,8 @@ def kmeans_ids(
     seed: int = 0,
 ) -> Tensor:  # (N,), int64
     "Clusters of features by scikit-learn's MiniBatchKMeans, three starts."
+    from sklearn.cluster import MiniBatchKMeans  # a second
+
     if k > len(h):
         raise ValueError(f"k is {k:,}: there are {len(h):,} samples, choose fewer regions")
     h = h.flatten(1).float().cpu().numpy()

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -29,6 +27,8 @@ def match_ids(
     k: int,
 ) -> Tensor:  # new, its clusters renamed
     "Rename clusters so that as many samples as possible keep their id (Hungarian assignment)."
+    from scipy.optimize import linear_sum_assignment
+
     table = torch.bincount(new * k + old, minlength=k * k).view(k, k)
     now, before = linear_sum_assignment(-table.numpy())
     name = torch.empty(k, dtype=torch.int64)
@@ -64,6 +64,8 @@ class Clusters(nn.Module):
     @torch.no_grad()
     def renew(self, D: nn.Module) -> None:
         "k-means on D's features, from the old clusters' means; ids are matched to the old ones."
+        from sklearn.cluster import KMeans  # a second
+
         h, old = self._features(D), self.ids.cpu()
         start = "k-means++"
         if self.count > 0:

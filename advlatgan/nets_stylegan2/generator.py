@@ -22,7 +22,7 @@ from advlatgan.nets_stylegan2.layers import (
 
 # %% auto #0
 __all__ = ['NOISES', 'ARCHITECTURES', 'normalize', 'one_hot', 'Mapping', 'truncate', 'StyleConv', 'ToRGB', 'SynthesisBlock',
-           'widths', 'check_architecture', 'Synthesis', 'StyleG', 'InW']
+           'widths', 'check_architecture', 'Synthesis', 'Styled', 'StyleG', 'InW']
 
 # %% ../../nbs/14_stylegan2.ipynb #ab44892a
 def normalize(x: Tensor) -> Tensor:  # (B, n), of mean square 1
@@ -256,8 +256,43 @@ class Synthesis(nn.Module):
             first += block.convs
         return img
 
+# %% ../../nbs/14_stylegan2.ipynb #4f826b5a
+class Styled(nn.Module):
+    "A `mapping` from latents to styles, and the `synthesis` of images from them."
+
+    def truncated(self, w: Tensor, psi: float | None = None, cutoff: int | None = None) -> Tensor:
+        "w (B, w_dim) for each layer, (B, num_ws, w_dim), truncated."
+        ws = w[:, None].expand(-1, self.num_ws, -1)
+        if psi is None:
+            psi, cutoff = self.psi, self.cutoff
+        return truncate(ws, self.mapping.w_avg, psi, cutoff)
+
+    def ws(
+        self,
+        z: Tensor,  # (B, z_dim)
+        y: Tensor | None = None,  # labels (B,)
+        psi: float | None = None,  # truncation; None: as G.psi and G.cutoff say
+        cutoff: int | None = None,  # layers that are truncated; None: all
+    ) -> Tensor:  # (B, num_ws, w_dim)
+        return self.truncated(self.mapping(z, y), psi, cutoff)
+
+    def noise_mode(self, noise: str | None = None) -> str:
+        "The one asked for, else G's, else random in training and constant in eval mode."
+        return noise or self.noise or ("random" if self.training else "const")
+
+    def forward(
+        self,
+        z: Tensor,  # (B, z_dim)
+        y: Tensor | None = None,  # labels (B,), if there are classes
+        psi: float | None = None,  # as in `ws`
+        cutoff: int | None = None,
+        noise: str | None = None,  # of NOISES; None: random in training, constant in eval mode
+        fused: bool = False,  # one grouped convolution a layer
+    ) -> Tensor:
+        return self.synthesis(self.ws(z, y, psi, cutoff), self.noise_mode(noise), fused)
+
 # %% ../../nbs/14_stylegan2.ipynb #5db84c6f
-class StyleG(nn.Module):
+class StyleG(Styled):
     "StyleGAN2's generator: latents (B, z_dim), and labels, to images (B, C, H, W), about [-1, 1]."
 
     def __init__(
@@ -291,37 +326,6 @@ class StyleG(nn.Module):
         )
         self.num_ws = self.synthesis.num_ws
         self.psi, self.cutoff, self.noise = psi, cutoff, None  # what calls have unless they say
-
-    def truncated(self, w: Tensor, psi: float | None = None, cutoff: int | None = None) -> Tensor:
-        "w (B, w_dim) for each layer, (B, num_ws, w_dim), truncated."
-        ws = w[:, None].expand(-1, self.num_ws, -1)
-        if psi is None:
-            psi, cutoff = self.psi, self.cutoff
-        return truncate(ws, self.mapping.w_avg, psi, cutoff)
-
-    def ws(
-        self,
-        z: Tensor,  # (B, z_dim)
-        y: Tensor | None = None,  # labels (B,)
-        psi: float | None = None,  # truncation; None: as G.psi and G.cutoff say
-        cutoff: int | None = None,  # layers that are truncated; None: all
-    ) -> Tensor:  # (B, num_ws, w_dim)
-        return self.truncated(self.mapping(z, y), psi, cutoff)
-
-    def noise_mode(self, noise: str | None = None) -> str:
-        "The one asked for, else G's, else random in training and constant in eval mode."
-        return noise or self.noise or ("random" if self.training else "const")
-
-    def forward(
-        self,
-        z: Tensor,  # (B, z_dim)
-        y: Tensor | None = None,  # labels (B,), if there are classes
-        psi: float | None = None,  # as in `ws`
-        cutoff: int | None = None,
-        noise: str | None = None,  # of NOISES; None: random in training, constant in eval mode
-        fused: bool = False,  # one grouped convolution a layer
-    ) -> Tensor:
-        return self.synthesis(self.ws(z, y, psi, cutoff), self.noise_mode(noise), fused)
 
 # %% ../../nbs/14_stylegan2.ipynb #553e9362
 class InW(nn.Module):

@@ -10,6 +10,7 @@ import io
 import matplotlib.figure
 import numpy as np
 from matplotlib.axes import Axes
+from PIL import Image
 
 # %% auto #0
 __all__ = ['STYLES', 'LABELS', 'Figure', 'style', 'legend_below', 'points', 'image_grid', 'distance_of', 'set_name']
@@ -19,7 +20,9 @@ class Figure(matplotlib.figure.Figure):
     "A figure that a notebook shows when it ends a cell."
 
     def _repr_png_(self) -> bytes:
-        self.savefig(file := io.BytesIO(), dpi=72, metadata={"Software": None})
+        self.savefig(file := io.BytesIO(), dpi=72)
+        few = Image.open(file).convert("RGB").quantize(dither=Image.Dither.NONE)  # 256 colours
+        few.save(file := io.BytesIO(), "PNG", optimize=True)  # a third of the bytes
         return file.getvalue()
 
 # %% ../../nbs/71_plots_base.ipynb #d326ecc3

@@ -121,6 +121,56 @@ def falling_to(
     slope_of_step = g.abs().flatten(1).sum(1)
     return (rest / slope_of_step).to(g).clamp(least * eps, eps)
 
+# %% ../../nbs/63_matched.ipynb #7231db45
+def _ranked(problem, d_real, y_real, target, burn_in):
+    "Logits of the set, and their targets."
+    y = problem.y
+    if d_real is None:
+        raise ValueError("advlatgan-m needs d_real, D's logits of reals: sample_logits(D, x_real)")
+    if y is not None and (y_real is None or len(y_real) != len(d_real)):
+        raise ValueError("there are labels y: advlatgan-m needs y_real, one for each of d_real")
+    d = problem.logits()
+    d_real = _enough(d_real.to(d), "")
+    if len(d) > 1 and d.min() == d.max():
+        raise ValueError(f"D gives all {len(d)} latents the logit {d[0]:.3g}: it cannot guide")
+    y, y_real = (None if y is None else v.to(d.device) for v in (y, y_real))
+    if target == "median":
+        return d, targets(torch.zeros_like(d), d_real, y, y_real)  # all equal: level 1/2
+    if target == "matched":
+        return d, targets(d, d_real, y, y_real)
+    drawn, y_drawn = problem.draw(burn_in)
+    among = problem.split(problem.judge, drawn, y_drawn)
+    return d, targets(d, d_real, y, y_real, among, y_drawn)
+
+# %% ../../nbs/63_matched.ipynb #b99978d0
+def _walk(batch, d, goal, n_adv, eps, cut, falling, sphere):
+    "The latents of a batch, each on its way from its logit d to its goal."
+    z, last, d_last = batch.z.clone(), batch.z.clone(), d.clone()  # now and a step ago
+    rows = (goal > d_last).nonzero()[:, 0]  # of those on their way
+
+    def arrived(d_now):
+        there = d_now >= goal[rows]
+        at = rows[there]
+        if cut:
+            there_z = cut_back(last[at], z[at], d_last[at], d_now[there], goal[at])
+            z[at] = with_norm_of(there_z, z[at]) if sphere else there_z
+        return there
+
+    for i in range(n_adv):
+        if not len(rows):
+            break
+        d_now, g = slope(partial(batch.d, rows=rows), z[rows])
+        on = ~arrived(d_now) & (g != 0).flatten(1).any(1)
+        if i:
+            batch.step(i, z)
+        rows, g, d_now = rows[on], g[on], d_now[on]
+        last[rows], d_last[rows] = z[rows], d_now
+        size = falling_to(g, goal[rows] - d_now, eps) if falling else eps
+        z[rows] = batch.inside(stepped(z[rows], g, size, sphere))
+    if n_adv and len(rows):
+        arrived(batch.d(z[rows], rows))
+    return z
+
 # %% ../../nbs/63_matched.ipynb #8b4d6c66
 @refiner(
     "advlatgan-m",
@@ -153,52 +203,6 @@ def advlatgan_m(
 
     def run(batch):
         here = slice(batch.first, batch.first + len(batch.z))
-        z, end = batch.z.clone(), goal[here]
-        last, d_last = z.clone(), d[here].clone()  # each latent and its logit a step ago
-        rows = (end > d_last).nonzero()[:, 0]  # of those on their way
-
-        def arrived(d_now):
-            there = d_now >= end[rows]
-            at = rows[there]
-            if cut:
-                there_z = cut_back(last[at], z[at], d_last[at], d_now[there], end[at])
-                z[at] = with_norm_of(there_z, z[at]) if sphere else there_z
-            return there
-
-        for i in range(n_adv):
-            if not len(rows):
-                break
-            d_now, g = slope(partial(batch.d, rows=rows), z[rows])
-            on = ~arrived(d_now) & (g != 0).flatten(1).any(1)
-            if i:
-                batch.step(i, z)
-            rows, g, d_now = rows[on], g[on], d_now[on]
-            last[rows], d_last[rows] = z[rows], d_now
-            size = falling_to(g, end[rows] - d_now, eps) if falling else eps
-            z[rows] = batch.inside(stepped(z[rows], g, size, sphere))
-        if n_adv and len(rows):
-            arrived(batch.d(z[rows], rows))
-        return Found(z)
+        return Found(_walk(batch, d[here], goal[here], n_adv, eps, cut, falling, sphere))
 
     return run
-
-
-def _ranked(problem, d_real, y_real, target, burn_in):
-    "Logits of the set, and their targets."
-    y = problem.y
-    if d_real is None:
-        raise ValueError("advlatgan-m needs d_real, D's logits of reals: sample_logits(D, x_real)")
-    if y is not None and (y_real is None or len(y_real) != len(d_real)):
-        raise ValueError("there are labels y: advlatgan-m needs y_real, one for each of d_real")
-    d = problem.logits()
-    d_real = _enough(d_real.to(d), "")
-    if len(d) > 1 and d.min() == d.max():
-        raise ValueError(f"D gives all {len(d)} latents the logit {d[0]:.3g}: it cannot guide")
-    y, y_real = (None if y is None else v.to(d.device) for v in (y, y_real))
-    if target == "median":
-        return d, targets(torch.zeros_like(d), d_real, y, y_real)  # all equal: level 1/2
-    if target == "matched":
-        return d, targets(d, d_real, y, y_real)
-    drawn, y_drawn = problem.draw(burn_in)
-    among = problem.split(problem.judge, drawn, y_drawn)
-    return d, targets(d, d_real, y, y_real, among, y_drawn)

@@ -333,6 +333,7 @@ def main(argv: list[str] | None = None) -> int:
         with suppress(AttributeError):
             stream.reconfigure(errors="replace")  # an ASCII terminal gets ? for ±
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill ends as Ctrl-C does
+    sys.modules.setdefault("rfc3987_syntax", None)  # papermill's jsonschema takes a second for it
     try:
         if called in HIDDEN:
             return HIDDEN[called](*argv[1:])

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torchvision.models.resnet import BasicBlock
-from torchvision.transforms import v2
 
 from ...data import to_float
 from ...files import look_up
@@ -109,6 +107,8 @@ def _resnet18(shape, k, width):
 
 def _stage(a, b, stride):
     "Two of torchvision's blocks."
+    from torchvision.models.resnet import BasicBlock  # a second
+
     shortcut = None
     if stride > 1:
         shortcut = nn.Sequential(nn.Conv2d(a, b, 1, stride, bias=False), nn.BatchNorm2d(b))
@@ -152,7 +152,7 @@ class Pretext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.phi(x))
 
-
+# %% ../../../nbs/56_partitioner.ipynb #d53ac432
 @dataclass(frozen=True)
 class Views:
     "SCAN's random views of images in [-1, 1]."
@@ -163,13 +163,15 @@ class Views:
 
     def __call__(self, x: Tensor) -> Tensor:
         "Each image cropped, flipped and coloured by lot."
+        from torchvision.transforms import v2
+
         j, steps = self.strength, [v2.RandomResizedCrop(self.size, (0.2, 1.0), antialias=True)]
         steps += [v2.RandomHorizontalFlip()] * self.flip
         steps += [v2.RandomApply([v2.ColorJitter(j, j, j, j / 4)], 0.8), v2.RandomGrayscale(0.2)]
         view = v2.Compose(steps)
         return torch.stack([view(image) for image in x.add(1).div(2)]).mul(2).sub(1)
 
-
+# %% ../../../nbs/56_partitioner.ipynb #b1ccff22
 @dataclass(frozen=True)
 class SGD:
     "Stochastic gradient descent with momentum; called with parameters, the optimiser."
