@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import checkpoints, data, refiners
+from . import checkpoints, data, nets_conditional, refiners  # noqa: F401, knows "pgmgan"
 from .device import channels_last, find_device
 from advlatgan.draw import (
     decode,
@@ -34,17 +34,20 @@ from advlatgan.draw import (
     picture,
 )
 from .files import lock, look_up, read_json, write_json, write_whole
+from .methods.pgmgan import build_partitioner, region_ids
+from .methods.regions import shares
 from .nets_stylegan2 import InW, StyleG
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device', 'Sampler',
-           'real_logits', 'in_space', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
-           'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'ROUNDS', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device',
+           'Sampler', 'real_logits', 'in_space', 'law_of', 'load_sampler', 'check_writable', 'write_samples', 'option',
+           'path_of', 'word_of', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
 PIECE = 1024  # latents that are refined at once, about
 MOST = 1_000_000  # samples of one call: their files are called 000000 to 999999
+ROUNDS = 21  # draws of a latent whose sample is to lie in its region, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +59,19 @@ class Sampler:
     seed: int = 0  # of the latents
     refine: dict | None = None  # method and options of `refiners.refine`; None: as they are drawn
     batch_size: int = 128  # samples at a time
+    pi: Tensor | None = None  # shares of a mixture's regions, (k,); None: labels take turns
+    S: nn.Module | None = None  # a mixture's partitioner: what is outside its region is redrawn
 
     @property
     def piece(self) -> int:  # latents refined at once: whole batches
         return self.batch_size * max(1, PIECE // self.batch_size)
 
-    def pieces(self, n: int) -> Iterator[Tensor]:  # latents, (piece, z_dim), the last may be fewer
-        draws = torch.Generator().manual_seed(self.seed)
+    def pieces(
+        self,
+        n: int,
+        again: int = 0,  # how often they were drawn before
+    ) -> Iterator[Tensor]:  # latents, (piece, z_dim), the last may be fewer
+        draws = _seeded(self.seed, again)
         z, y = torch.empty(0, drawn_dim(self.G)), self.labels(n)
         for first in range(0, n, self.piece):
             m = min(self.piece, n - first)
@@ -74,8 +83,8 @@ class Sampler:
     def latents(self, n: int) -> Tensor:  # (n, z_dim)
         return torch.cat([*self.pieces(n)])
 
-    def labels(self, n: int) -> Tensor | None:  # (n,): 0, 1, …, 0, 1, …
-        return labels(self.G, n)
+    def labels(self, n: int) -> Tensor | None:  # (n,): 0, 1, …, 0, 1, …, or drawn from pi
+        return labels(self.G, n) if self.pi is None else _drawn_labels(self.pi, n, self.seed)
 
     def decode(
         self,
@@ -97,14 +106,43 @@ class Sampler:
         return torch.cat([*self.batches(n)])
 
 
+def _seeded(seed, stream):
+    "One of many generators of a seed; the first is the seed's own."
+    return torch.Generator().manual_seed((seed + stream * 0xD1B54A32D192ED03) % 2**63)
+
+
+def _drawn_labels(pi, n, seed):
+    "Regions in their shares, (n,): as latents, in blocks."
+    draws = _seeded(seed, ROUNDS)
+    u = [torch.rand(BLOCK, dtype=torch.double, generator=draws) for _ in range(-(-n // BLOCK))]
+    found = torch.searchsorted(pi.double().cumsum(0), torch.cat(u)[:n], right=True)
+    return found.clamp_max(len(pi) - 1)
+
+
+def _inside(sampler, drawn, y):
+    "The first of some latents whose sample lies in its region, and for how many there is none."
+    z, left = drawn[0].clone(), torch.arange(len(y))
+    for new in drawn:
+        z[left] = new[left]
+        x = torch.cat([*sampler.decode(z[left], y[left])])
+        left = left[region_ids(sampler.S, x, sampler.batch_size) != y[left]]
+        if not len(left):
+            break
+    return z, len(left)
+
+
 def _batches(sampler, n, first):
-    "Piece by piece: refined if asked, decoded, forgotten."
-    classes, lost = sampler.labels(n), 0
-    for i, z in enumerate(sampler.pieces(n)):
+    "Piece by piece: drawn, redrawn and refined if asked, decoded, forgotten."
+    classes, lost, outside = sampler.labels(n), 0, 0
+    draws = [sampler.pieces(n, again) for again in range(1 if sampler.S is None else ROUNDS)]
+    for i, (z, *more) in enumerate(zip(*draws)):
         rows, made = slice(i * sampler.piece, i * sampler.piece + len(z)), None
         if rows.start < first:
             continue
         y = None if classes is None else classes[rows]
+        if sampler.S is not None:
+            z, gave_up = _inside(sampler, [z, *more], y)
+            outside += gave_up
         if sampler.refine is not None:
             options = {"batch_size": sampler.batch_size, "progress": False, **sampler.refine}
             options["seed"] = (sampler.seed + i * 0x9E3779B97F4A7C15) % 2**63
@@ -118,6 +156,8 @@ def _batches(sampler, n, first):
     if lost:
         what = f"{found.settings['method']} accepted nothing for {lost} of {n} latents"
         warnings.warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
+    if outside:
+        warnings.warn(f"{outside} of {n} samples lie outside their region after {ROUNDS} draws")
 
 # %% ../nbs/44_sample.ipynb #9afe60d1
 REALS = 10_000  # whose logits are a target, at most
@@ -168,6 +208,20 @@ def in_space(
     return G
 
 
+def law_of(
+    found: checkpoints.Checkpoint,
+    device: str | torch.device = "cpu",
+) -> tuple[Tensor | None, nn.Module | None]:  # shares of regions, (k,); the partitioner
+    "How a checkpoint's mixture is sampled; None for what it does not say."
+    told, S = found.about.get("mixture", {}), None
+    if "S" in told:
+        S = found.network(build_partitioner(**told["S"]), "S", device)
+    if "ids" in told:  # clusters as they were last: where they are kept
+        part, name = told["ids"]
+        return shares(found.state[part][name].cpu(), told["k"]), S
+    return (torch.tensor(told["pi"], dtype=torch.double) if "pi" in told else None), S
+
+
 def load_sampler(
     path: str | Path,  # a checkpoint, or a folder of them: the newest whole one
     seed: int = 0,  # of the latents
@@ -189,6 +243,7 @@ def load_sampler(
         need = "takes D's logit for a log density ratio, and this D is not calibrated"
         warnings.warn(f"{described['method']} {need}: see refiners.calibrate")
     G, D = found.networks(device)
+    pi, S = law_of(found, device)
     channels_last(G, D)  # as they were while they were trained
     if described and described["method"] == "advlatgan-m" and described["d_real"] is None:
         own = found.about.get("data")
@@ -197,7 +252,7 @@ def load_sampler(
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
     origin |= {"seed": seed, "refine": described} | ({} if space == "z" else {"space": space})
-    return Sampler(in_space(G, space), D, seed, refine, batch_size), origin
+    return Sampler(in_space(G, space), D, seed, refine, batch_size, pi, S), origin
 
 # %% ../nbs/44_sample.ipynb #0d1a3064
 def _begin(folder: Path, note: dict) -> bool:
@@ -263,6 +318,12 @@ def _write_images(sampler, n, folder, classes, progress):
     write_whole(folder / "grid.png", lambda part: grid.save(part, "PNG"))
 
 
+def _tried(sampler):
+    "One sample, of which nothing is said."
+    with warnings.catch_warnings(action="ignore"):
+        return sampler(1)
+
+
 def _class_names(classes, k):
     "Names of k folders: the classes' own, or their numbers where a name could lead elsewhere."
     names = list(classes if len(classes) == k else [""] * k)
@@ -294,7 +355,7 @@ def write_samples(
     with _of_its_own(folder):
         if not _begin(folder, note):
             return
-        if sampler(1).ndim == 4:
+        if _tried(sampler).ndim == 4:
             about = description["about"].get("classes", ())
             classes = _class_names(about, getattr(sampler.G, "num_classes", 0))
             _write_images(sampler, n, folder, classes, progress)
@@ -388,7 +449,7 @@ def command(
         place = checkpoint, seed, asked, find_device(device), batch_size, reals, root, space
         sampler, origin = load_sampler(*place)
         sampler.batches(n)  # refuses n
-        sampler(1)  # whatever is wrong shows before anything is written
+        _tried(sampler)  # whatever is wrong shows before anything is written
         bar = {"total": -(-n // batch_size), "unit": "batch", "leave": False, "disable": None}
         try:
             write_samples(sampler, origin, n, out, lambda it: tqdm(it, "sample", **bar))

@@ -461,6 +461,7 @@ def train(
     checkpoint: str | Path | None = None,  # folder of this run's checkpoints; resumed from them
     checkpoint_every: int = 1000,  # steps between two of them; the last step has one in any case
     spec: dict | None = None,  # what `nets.build` was given, so that a checkpoint builds G and D
+    about: dict | None = None,  # more that a checkpoint tells its reader, plain data
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
     counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
@@ -471,7 +472,7 @@ def train(
         nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)
     settings = _settings(config, phases, data, spec, run.precision, run.fixed)
-    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())))
+    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
     run.begin(done, graphs)
