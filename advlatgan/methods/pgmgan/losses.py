@@ -103,7 +103,7 @@ def _check_graph(h, k):
         )
 
 
-_SAME = 1e-3  # embeddings whose cosine with their mean is so near to 1 tell nothing apart
+_SAME = 1e-4  # embeddings whose cosine with their mean is so near to 1 tell nothing apart
 
 
 def neighbour_purity(
