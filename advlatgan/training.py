@@ -63,7 +63,7 @@ class Phase:
 
     name: str  # "D": its loss is told as loss_D
     trains: str | tuple[str, ...]  # names of the networks
-    loss: Callable  # (nets, batch) -> scalar
+    loss: Callable  # (nets, batch) -> scalar; its `sees`: a phase whose optimiser it takes third
     opt: Callable = Adam()  # parameters -> optimiser; phases that train the same share theirs
     times: int = 1  # how often it runs in a step
     every: int = 1  # steps from one in which it runs to the next; it runs in the first
@@ -136,13 +136,13 @@ def _filled(y, n):
 class _Criterion(nn.Module):
     "A phase's loss as a module that holds the networks it trains."
 
-    def __init__(self, phase, nets):
+    def __init__(self, phase, nets, seen=()):
         super().__init__()
         self.trained = nn.ModuleList(getattr(nets, name) for name in phase.trains)
-        self.phase, self.nets = phase, nets
+        self.phase, self.nets, self.seen = phase, nets, seen
 
     def forward(self, *batch):
-        return self.phase.loss(self.nets, Batch(*batch))
+        return self.phase.loss(self.nets, Batch(*batch), *self.seen)
 
 
 def _shared(criterion, device):
@@ -160,10 +160,10 @@ def _moved(phase, nets, z, y):
     return z
 
 
-def _step_of(phase, nets, opt, precise, device):
+def _step_of(phase, nets, opt, precise, device, seen=()):
     "A step of the phase: (x, y, z, y_z) -> loss, detached."
     others = [net for name, net in vars(nets).items() if name not in phase.trains]
-    criterion, frozen = _shared(_Criterion(phase, nets), device), _Frozen(others)
+    criterion, frozen = _shared(_Criterion(phase, nets, seen), device), _Frozen(others)
 
     def step(x, y, z, y_z):
         with frozen:
@@ -338,6 +338,8 @@ def _check_phases(phases, nets, config):
         same = described(first.setdefault(p.trains, p).opt) == described(p.opt)
         expected = f"that of {first[p.trains].name}, which trains the same"
         require(same, f"{p.name}.opt", p.opt, expected)
+        sees = getattr(p.loss, "sees", names[0])
+        require(sees in names, f"{p.name}.loss.sees", sees, f"one of {', '.join(names)}")
     _check_latents(phases, getattr(nets.get("G"), "num_classes", 0), config)
 
 
@@ -423,9 +425,10 @@ class _Run:
             torch.manual_seed(torch.initial_seed() + self.rank + self.n_processes * done)
         self.steps = {}
         for phase in self.phases:
-            opt = self.optimisers[phase.trains][1]
+            opt, sees = self.optimisers[phase.trains][1], getattr(phase.loss, "sees", None)
             _capturable(opt, graphs, self.device)
-            step = _step_of(phase, self.space, opt, self._precise, self.device)
+            seen = [self.optimisers[p.trains][1] for p in self.phases if p.name == sees]
+            step = _step_of(phase, self.space, opt, self._precise, self.device, seen)
             self.steps[phase.name] = Graphed(step) if graphs else step
 
     def _precise(self):
@@ -458,6 +461,7 @@ def train(
     checkpoint: str | Path | None = None,  # folder of this run's checkpoints; resumed from them
     checkpoint_every: int = 1000,  # steps between two of them; the last step has one in any case
     spec: dict | None = None,  # what `nets.build` was given, so that a checkpoint builds G and D
+    about: dict | None = None,  # more that a checkpoint tells its reader, plain data
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
     counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
@@ -468,7 +472,7 @@ def train(
         nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)
     settings = _settings(config, phases, data, spec, run.precision, run.fixed)
-    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())))
+    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
     run.begin(done, graphs)

@@ -77,12 +77,14 @@ MOST = 10_000_000  # of any count: steps, images, points in a batch
 
 def annotation(param: Param):
     "Type and range of a parameter, as pydantic wants them."
-    from pydantic import Field
+    from pydantic import BeforeValidator, Field, TypeAdapter
 
     kind = TYPES[param.type.removeprefix("list[").removesuffix("]")]
     bounds = {"le": MOST} if kind is int and param.name != "seed" else {}
     if isinstance(param.allowed, list):
-        kind = Literal[*param.allowed]
+        typed, kind = TypeAdapter(kind).validate_python, Literal[*param.allowed]
+        if param.type not in ("str", "list[str]"):  # "48", from a command line, is 48
+            kind = Annotated[kind, BeforeValidator(typed)]
     elif param.allowed:
         rules = map(str.split, param.allowed.split(","))
         bounds |= {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}

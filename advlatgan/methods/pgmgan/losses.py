@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, normalize, relu
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax, normalize, relu
 
 # %% auto #0
 __all__ = ['guide', 'ntxent', 'partition_loss', 'partition_loss_of_logits', 'neighbour_graph', 'neighbour_purity']
@@ -94,11 +94,16 @@ def neighbour_graph(
 def _check_graph(h, k):
     if not 1 <= k < len(h):
         raise ValueError(f"k is {k}: {len(h):,} samples have 1 to {len(h) - 1:,} neighbours each")
-    if (h == h[0]).all():
+    least = cosine_similarity(h.double(), h.double().mean(0, keepdim=True)).min().item()
+    if (h == h[0]).all() or least > 1 - _SAME:
         raise ValueError(
-            f"all {len(h):,} embeddings are the same: the pretext has collapsed, "
-            "train it with a larger batch or a smaller rate"
+            f"all {len(h):,} embeddings are the same, to a cosine of {1 - _SAME} with their mean: "
+            "the pretext has collapsed, train it with a larger batch or a smaller rate "
+            "(of points far from 0, subtract the mean)"
         )
+
+
+_SAME = 1e-4  # embeddings whose cosine with their mean is so near to 1 tell nothing apart
 
 
 def neighbour_purity(

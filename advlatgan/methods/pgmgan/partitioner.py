@@ -131,8 +131,10 @@ def build_partitioner(
     num_partitions: int,  # k
     width: float = 1.0,  # every hidden layer has this many times its units
 ) -> Partitioner:
-    "A partitioner from plain numbers."
-    return look_up("partitioner", arch, PARTITIONERS)(tuple(shape), num_partitions, width)
+    "A partitioner from plain numbers, which it keeps as its `spec`."
+    S = look_up("partitioner", arch, PARTITIONERS)(tuple(shape), num_partitions, width)
+    S.spec = dict(arch=arch, shape=list(shape), num_partitions=num_partitions, width=width)
+    return S
 
 # %% ../../../nbs/56_partitioner.ipynb #04fc7bfe
 class Pretext(nn.Module):
