@@ -70,7 +70,7 @@ def import_official(
         G.psi = G.settings["psi"] = psi
     with open(pkl, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    about = dict(source=Path(pkl).name, source_sha256=digest, data="as its authors say")
+    about = dict(source=Path(pkl).name, source_sha256=digest)
     return as_checkpoint(found, out, about, images)
 
 

@@ -37,9 +37,9 @@ from .files import lock, look_up, read_json, write_json, write_whole
 from .nets_stylegan2 import InW, StyleG
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device', 'Sampler',
-           'real_logits', 'in_space', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of', 'word_of',
-           'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Space', 'Device',
+           'Sampler', 'real_logits', 'in_space', 'load_sampler', 'check_writable', 'write_samples', 'option', 'path_of',
+           'word_of', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #6796d531
 BLOCK = 128  # latents that are drawn at once
@@ -177,6 +177,7 @@ def load_sampler(
     reals: str | None = None,  # a set, for advlatgan-m; None: the one of the training
     root: str | Path | None = None,  # data root, where they are
     space: str = "z",  # whose latents are drawn and refined; "w": StyleGAN2's styles
+    else_reals: str | None = None,  # a set, for advlatgan-m, where the training names none
 ) -> tuple[Sampler, dict]:  # and where its samples come from, as plain data
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
     if not 0 <= seed < 2**63:
@@ -191,8 +192,8 @@ def load_sampler(
     G, D = found.networks(device)
     channels_last(G, D)  # as they were while they were trained
     if described and described["method"] == "advlatgan-m" and described["d_real"] is None:
-        own = found.about.get("data")
-        logits, of = real_logits(D, reals or own, found.settings["spec"], root, batch_size)
+        name = reals or found.about.get("data") or else_reals
+        logits, of = real_logits(D, name, found.settings["spec"], root, batch_size)
         refine, described = {**refine, **logits}, described | {"d_real": of}
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
@@ -347,6 +348,7 @@ Root = Annotated[
     Path | None,
     typer.Option(parser=path_of, help="data root (default: $ADVLATGAN_DATA, else data)"),
 ]
+Space = Annotated[str, option("where latents are: z, or w (StyleGAN2's styles)")]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, … (default: cuda if there is one)")]
 
 
@@ -379,7 +381,7 @@ def command(
     root: Root = None,
     batch_size: Annotated[int, option("samples at a time")] = 128,
     device: Device = None,
-    space: Annotated[str, option("where latents are: z, or w (StyleGAN2's styles)")] = "z",
+    space: Space = "z",
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
     asked = refine_options(refine, method, n_adv, eps, d_output)

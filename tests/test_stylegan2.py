@@ -17,6 +17,7 @@ from safetensors import safe_open
 from advlatgan import checkpoints, importing, nets, refiners, sample
 from advlatgan.augment import AugmentPipe
 from advlatgan.data import ImageData
+from advlatgan.files import read_json
 from advlatgan.methods import stylegan2
 from advlatgan.nets_stylegan2 import InW, StyleD, StyleG, hold_batch_std, load_official, pair
 from advlatgan.nets_stylegan2.official import OF_D, OF_G, SHARED, official_state, options
@@ -119,6 +120,28 @@ def test_the_command_imports_and_what_it_made_is_sampled(advlatgan, tmp_path):
     call = ("--out", tmp_path / "pictures", "--n", 5, "--refine", "--n-adv", 2, "--device", "cpu")
     done = advlatgan("sample", tmp_path / "run", *call)
     assert done.returncode == 0 and (tmp_path / "pictures/grid.png").exists(), done.stderr
+
+
+@needs_oracles
+def test_what_was_imported_is_measured_in_z_and_in_w(command, tmp_path):
+    "Mined in W, and by the walk that needs reals: those that it is measured against."
+    importing.import_official(ORACLES / "grey_skip.pkl", tmp_path / "run")
+    asked = "--n 20 --data mnist5k --extractor mnistcnn --protocols fid20 --device cpu".split()
+    asked = ["evaluate", tmp_path / "run", *asked, "--img-size", 8, "--root", tmp_path]
+    mined, found = ("--refine", "--n-adv", 2, "--eps", 0.1, "--d-output", "logit"), {}
+    matched = (*mined, "--method", "advlatgan-m")
+    for space, more in (("z", ()), ("w", ()), ("z", mined), ("w", mined), ("w", matched)):
+        status, out, err = command(*asked, "--space", space, *more)
+        assert status == 0 and "fd_mnistcnn_20" in out, err
+        record = read_json(tmp_path / "run.evaluation.json")
+        assert record["generator"].get("space", "z") == space
+        found[space, more] = record["metrics"]["fd_mnistcnn_20_train"]
+    assert found["z", ()] == pytest.approx(found["w", ()], rel=1e-3)
+    bare, walked = found["w", ()], [found[space, mined] for space in "zw"]
+    assert len({round(v, 3) for v in (bare, *walked)}) == 3, found
+    assert record["generator"]["refine"]["d_real"].startswith("5,000 of mnist5k train")
+    status, _, err = command(*asked, "--space", "v")
+    assert status == 2 and "unknown space 'v'" in err and err.count("\n") == 1
 
 
 def test_the_command_refuses_in_one_line(advlatgan, tmp_path):
