@@ -76,12 +76,13 @@ MOST = 10_000_000  # of any count: steps, images, points in a batch
 
 def annotation(param: Param):
     "Type and range of a parameter, as pydantic wants them."
-    from pydantic import Field
+    from pydantic import BeforeValidator, Field
 
     kind = TYPES[param.type.removeprefix("list[").removesuffix("]")]
     bounds = {"le": MOST} if kind is int and param.name != "seed" else {}
     if isinstance(param.allowed, list):
-        kind = Literal[*param.allowed]
+        written = {str(v): v for v in param.allowed}  # 16 is '16' on a command line
+        kind = Annotated[Literal[*param.allowed], BeforeValidator(lambda v: written.get(str(v), v))]
     elif param.allowed:
         rules = map(str.split, param.allowed.split(","))
         bounds |= {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}
