@@ -39,9 +39,9 @@ from .methods.regions import shares
 from .nets_stylegan2 import InW, StyleG
 
 # %% auto #0
-__all__ = ['BLOCK', 'PIECE', 'MOST', 'ROUNDS', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Device',
-           'Sampler', 'real_logits', 'in_space', 'law_of', 'load_sampler', 'check_writable', 'write_samples', 'option',
-           'path_of', 'word_of', 'refine_options', 'command']
+__all__ = ['BLOCK', 'PIECE', 'MOST', 'ROUNDS', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Space',
+           'Device', 'Sampler', 'real_logits', 'in_space', 'law_of', 'load_sampler', 'check_writable', 'write_samples',
+           'option', 'path_of', 'word_of', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #d4a9e841
 BLOCK = 128  # latents that are drawn at once
@@ -221,7 +221,7 @@ def law_of(
         return shares(found.state[part][name].cpu(), told["k"]), S
     return (torch.tensor(told["pi"], dtype=torch.double) if "pi" in told else None), S
 
-
+# %% ../nbs/44_sample.ipynb #5aab0693
 def load_sampler(
     path: str | Path,  # a checkpoint, or a folder of them: the newest whole one
     seed: int = 0,  # of the latents
@@ -231,6 +231,7 @@ def load_sampler(
     reals: str | None = None,  # a set, for advlatgan-m; None: the one of the training
     root: str | Path | None = None,  # data root, where they are
     space: str = "z",  # whose latents are drawn and refined; "w": StyleGAN2's styles
+    else_reals: str | None = None,  # a set, for advlatgan-m, where the training names none
 ) -> tuple[Sampler, dict]:  # and where its samples come from, as plain data
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
     if not 0 <= seed < 2**63:
@@ -246,15 +247,15 @@ def load_sampler(
     pi, S = law_of(found, device)
     channels_last(G, D)  # as they were while they were trained
     if described and described["method"] == "advlatgan-m" and described["d_real"] is None:
-        own = found.about.get("data")
-        logits, of = real_logits(D, reals or own, found.settings["spec"], root, batch_size)
+        name = reals or found.about.get("data") or else_reals
+        logits, of = real_logits(D, name, found.settings["spec"], root, batch_size)
         refine, described = {**refine, **logits}, described | {"d_real": of}
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
     origin |= {"seed": seed, "refine": described} | ({} if space == "z" else {"space": space})
     return Sampler(in_space(G, space), D, seed, refine, batch_size, pi, S), origin
 
-# %% ../nbs/44_sample.ipynb #398bc6ec
+# %% ../nbs/44_sample.ipynb #01205571
 def _begin(folder: Path, note: dict) -> bool:
     "Make a folder of this call's own; False if all is there already."
 
@@ -298,7 +299,7 @@ def check_writable(folder: Path, what: str) -> None:
     except OSError as e:
         raise ValueError(f"{what} {folder} cannot be written: {e.strerror}") from None
 
-# %% ../nbs/44_sample.ipynb #48ba9fa9
+# %% ../nbs/44_sample.ipynb #4fc0a1f6
 def _write_images(sampler, n, folder, classes, progress):
     "Pictures under folder/images, from the first that is missing on; 64 in one more."
     y = sampler.labels(n)
@@ -330,7 +331,7 @@ def _class_names(classes, k):
     odd = [not c or "/" in c or c.startswith(".") for c in names]
     return [str(i) if odd[i] else c for i, c in enumerate(names)]
 
-# %% ../nbs/44_sample.ipynb #a17c8f9f
+# %% ../nbs/44_sample.ipynb #2f9572be
 def _write_points(sampler, n, folder, progress):
     "Points as an array, as text and as a picture."
     x = torch.cat([*progress(sampler.batches(n))]).numpy()
@@ -364,7 +365,7 @@ def write_samples(
         write_json(folder / "sample.json", note)
         (folder / "unfinished.json").unlink()
 
-# %% ../nbs/44_sample.ipynb #5fa22355
+# %% ../nbs/44_sample.ipynb #0ff73f7b
 def option(
     help: str,  # one line
     *names: str,  # "--refine"; none: the parameter's own
@@ -384,7 +385,7 @@ def word_of(text: str) -> str:
         raise typer.BadParameter("it is empty")
     return text
 
-# %% ../nbs/44_sample.ipynb #6b6629a4
+# %% ../nbs/44_sample.ipynb #d864d126
 _Checkpoint = Annotated[
     Path,
     typer.Argument(
@@ -408,6 +409,7 @@ Root = Annotated[
     Path | None,
     typer.Option(parser=path_of, help="data root (default: $ADVLATGAN_DATA, else data)"),
 ]
+Space = Annotated[str, option("where latents are: z, or w (StyleGAN2's styles)")]
 Device = Annotated[str | None, option("cpu, cuda, cuda:1, … (default: cuda if there is one)")]
 
 
@@ -425,7 +427,7 @@ def refine_options(
         raise ValueError("--method, --n-adv, --eps and --d-output say how to refine: add --refine")
     return refiners.settings(**given) if refine else None
 
-# %% ../nbs/44_sample.ipynb #6474aca6
+# %% ../nbs/44_sample.ipynb #7bcce15d
 def command(
     checkpoint: _Checkpoint,
     out: _Out,
@@ -440,7 +442,7 @@ def command(
     root: Root = None,
     batch_size: Annotated[int, option("samples at a time")] = 128,
     device: Device = None,
-    space: Annotated[str, option("where latents are: z, or w (StyleGAN2's styles)")] = "z",
+    space: Space = "z",
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
     asked = refine_options(refine, method, n_adv, eps, d_output)

@@ -69,7 +69,8 @@ class Phase:
     every: int = 1  # steps from one in which it runs to the next; it runs in the first
     draws: str = "xz"  # new each time: x (reals, their labels), z (latents), y (labels, evenly)
     batch_size: int | None = None  # latents; None: as many as the config has reals
-    latents: Callable | None = None  # (nets, z, y) -> latents: moved, or tile after tile
+    latents: Callable | None = None  # (nets, z, y) -> latents: moved, or tile after tile;
+    # one that has `with_reals` is also given the reals and their labels
     after: Callable | None = None  # (nets) -> None, when the optimiser has stepped
 
     def __post_init__(self):
@@ -153,9 +154,10 @@ def _shared(criterion, device):
     return DistributedDataParallel(criterion, device_ids=ids)
 
 # %% ../nbs/40_training.ipynb #0b80c617
-def _moved(phase, nets, z, y):
+def _moved(phase, nets, z, y, *reals):
     "The latents that the phase's loss sees: as many as it drew, or tiles of as many."
-    n, z = len(z), phase.latents(nets, z, y)
+    more = reals if getattr(phase.latents, "with_reals", False) else ()
+    n, z = len(z), phase.latents(nets, z, y, *more)
     require(len(z) and len(z) % n == 0, f"{phase.name}.latents", len(z), f"{n}, or a multiple")
     return z
 
@@ -169,7 +171,7 @@ def _step_of(phase, nets, opt, precise, device, seen=()):
         with frozen:
             with precise():
                 if phase.latents is not None:
-                    z = _moved(phase, nets, z, y_z)
+                    z = _moved(phase, nets, z, y_z, x, y)
                     y_z = _filled(y_z, len(z))
                 loss = criterion(x, y, z, y_z)
             opt.zero_grad()
