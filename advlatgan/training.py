@@ -411,9 +411,8 @@ class _Run:
     def parts(self):
         "All that has a state, by name."
         found = self.nets | self.hooks | dict(self.optimisers.values())
-        found |= dict(losses=self.losses, history=self.history)
-        found |= dict(rng_z=self.draw.rng_z, rng_x=self.draw.rng_x)
-        found |= dict(rng_torch=torch.default_generator)
+        found |= dict(losses=self.losses, history=self.history, rng_z=self.draw.rng_z)
+        found |= dict(rng_x=self.draw.rng_x, rng_torch=torch.default_generator)
         if self.device.type == "cuda":
             found["rng_cuda"] = torch.cuda.default_generators[self.device.index]
         if hasattr(self.draw.batches, "state_dict"):
