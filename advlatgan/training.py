@@ -464,8 +464,7 @@ def train(
     about: dict | None = None,  # more that a checkpoint tells its reader, plain data
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
-    counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
-    _check_call(nets, data, phases, config, **counts)
+    _check_call(nets, data, phases, config, log_every=log_every, checkpoint_every=checkpoint_every)
     device = find_device(device)
     require(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
     if config.ema:
