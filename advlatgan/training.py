@@ -357,8 +357,9 @@ def _check_latents(phases, num_classes, config):
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     if z_dim != config.z_dim:
-        both = f"z_dim is {config.z_dim} and G takes latents of {z_dim}"
-        raise ValueError(f"{both}: make them the same")
+        raise ValueError(
+            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
+        )
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
