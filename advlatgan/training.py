@@ -440,8 +440,7 @@ class _Run:
         for _, opt in self.optimisers.values():
             _set_rates(opt, step, self.config)
         for phase in self.phases:
-            due = (step - 1) % phase.every == 0
-            for _ in range(phase.times * due):
+            for _ in range(phase.times * ((step - 1) % phase.every == 0)):
                 batch = [rows_of(t, self.rank, self.n_processes) for t in self.draw(phase)]
                 self.losses[phase.name] = self.steps[phase.name](*batch)
         if self.config.ema:
