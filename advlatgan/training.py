@@ -359,8 +359,9 @@ def _check_latents(phases, num_classes, config):
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     if z_dim != config.z_dim:
-        both = f"z_dim is {config.z_dim} and G takes latents of {z_dim}"
-        raise ValueError(f"{both}: make them the same")
+        raise ValueError(
+            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
+        )
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
@@ -440,8 +441,7 @@ class _Run:
         for _, opt in self.optimisers.values():
             _set_rates(opt, step, self.config)
         for phase in self.phases:
-            due = (step - 1) % phase.every == 0
-            for _ in range(phase.times * due):
+            for _ in range(phase.times * ((step - 1) % phase.every == 0)):
                 batch = [rows_of(t, self.rank, self.n_processes) for t in self.draw(phase)]
                 self.losses[phase.name] = self.steps[phase.name](*batch)
         if self.config.ema:
@@ -465,8 +465,7 @@ def train(
     about: dict | None = None,  # more that a checkpoint tells its reader, plain data
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
-    counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
-    _check_call(nets, data, phases, config, **counts)
+    _check_call(nets, data, phases, config, log_every=log_every, checkpoint_every=checkpoint_every)
     device = find_device(device)
     require(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
     if config.ema:
