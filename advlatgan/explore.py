@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from . import checkpoints, data, draw, nets, refiners
 from .files import look_up
 from .logits import at_rest, check_labels, logits_of, sample_logits
-from .refiners.core import slope
 from .mining import cut_back
+from .refiners.core import slope
 from .refiners.matched import stepped, targets
 
 # %% auto #0
