@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 import advlatgan
 from . import nets
-from .files import lock, write_whole
+from .files import lock, require, write_whole
 
 # %% auto #0
-__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'described', 'differences', 'Keeper']
+__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'lengthen', 'described', 'differences', 'Keeper']
 
 # %% ../nbs/42_checkpoints.ipynb #33a908fc
 def _pack(value, tensors, path=""):
@@ -105,7 +105,8 @@ def save(
 ) -> Path:  # the file
     "Write step-XXXXXXXX.safetensors whole or not at all; only the newest `keep` stay."
     folder, tensors = Path(folder), {}
-    about = dict(advlatgan=advlatgan.__version__, torch=torch.__version__, **(about or {}))
+    versions = dict(advlatgan=advlatgan.__version__, torch=torch.__version__)
+    about = versions | (about or {}) | versions
     header = json.dumps(
         dict(step=step, settings=settings, about=about, state=_pack(state, tensors))
     )
@@ -254,6 +255,20 @@ def load(
         )
     return found
 
+# %% ../nbs/42_checkpoints.ipynb #f1f30da9
+def lengthen(
+    path: str | Path,  # a checkpoint file, or a folder of them: the newest whole one
+    folder: str | Path,  # of the longer training, another
+    total_steps: int,  # its length
+) -> Path:  # of the checkpoint in it
+    "A checkpoint for a training of more steps: its rates go on as those of that length."
+    found = load(path)
+    require(total_steps > found.step, "total_steps", total_steps, f"more than {found.step:,}")
+    config = found.settings.get("config", {})
+    longer = {k: total_steps for k in config if k == "total_steps"}  # else rates are level
+    settings = found.settings | dict(config=config | longer)
+    return save(folder, found.step, settings, found.state, found.about)
+
 # %% ../nbs/42_checkpoints.ipynb #8310597e
 def _state(part):
     "All that decides how `part` goes on."
@@ -383,9 +398,10 @@ class Keeper:
         if found is None:
             return 0
         if changed := differences(found.settings, self.settings):
+            more = "total_steps" in changed and " (for more steps: checkpoints.lengthen)"
             raise CheckpointError(
                 f"{self.folder} holds a run with other settings: {changed}; "
-                "go on with its own, or train into another folder"
+                f"go on with its own, or train into another folder{more or ''}"
             )
         if found.state.keys() != self.parts.keys():
             held, ours = (", ".join(names) for names in (found.state, self.parts))

@@ -22,6 +22,7 @@ from typer.exceptions import TyperException
 
 from ..files import read_json
 from .asked import LOCAL, check_runs, chosen_executor
+from .longer import extended
 from advlatgan.runs.presets import (
     CallError,
     find_experiments,
@@ -42,8 +43,8 @@ from advlatgan.runs.workflow import (
 )
 
 # %% auto #0
-__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN', 'listing',
-           'run', 'report', 'publish', 'claims', 'main']
+__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Extend', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN',
+           'listing', 'run', 'report', 'publish', 'claims', 'main']
 
 # %% ../../nbs/85_cli.ipynb #c67f4fea
 def _chosen(names=()):
@@ -153,13 +154,14 @@ def _warn_of_other_code(out, finished):
         print(f"note: {many}, {old[0]} among them; --force remakes them", file=sys.stderr)
 
 
-def _label(preset, overrides, seeds):
+def _label(preset, overrides, seeds, extended=False):
     "The preset's name, with a mark where the call departs from it."
     if not overrides and not seeds:
         return preset
     texts = {k: ",".join(v) for k, v in overrides.items()}
     changed = json.dumps([texts, [int(s) for s in seeds] if seeds else None], sort_keys=True)
-    return f"{preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+    word = "-extended" if extended else ""
+    return f"{preset}{word}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
 
 # %% ../../nbs/85_cli.ipynb #63185c91
 def _show(out, experiment, label, runs):
@@ -185,6 +187,10 @@ Pairs = Annotated[
 ]
 Jobs = Annotated[int, typer.Option(min=1, metavar="N", help="runs side by side")]
 Force = Annotated[bool, typer.Option("--force", help="rerun what is finished")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="go on from a shorter run's end also where rates have fallen"),
+]
 Out = Annotated[
     Path | None,
     typer.Option(parser=_folder, metavar="DIR", help="default: data/runs in the checkout"),
@@ -201,6 +207,7 @@ def run(
     jobs: Jobs = os.cpu_count() or 1,
     out: Out = None,
     force: Force = False,
+    extend: Extend = False,
     snakemake: Snakemake = None,
 ) -> int:
     """Run experiments, then make their tables and figures. What follows a lone -- is Snakemake's.
@@ -214,6 +221,8 @@ def run(
     experiments, out = find_experiments(), out or _default_out()
     overrides = _overrides(params or [], _chosen()[0].root)
     plans = {name: plan(experiments, name, preset, overrides, seeds) for name in names}
+    if extend:
+        plans = {name: [extended(out, r) for r in runs] for name, runs in plans.items()}
     wanted = [r for runs in plans.values() for r in runs]
     again = [r for r in with_needed(wanted) if force and r in wanted or not is_finished(out, r)]
     extra = tuple(snakemake or ())
@@ -226,7 +235,8 @@ def run(
         print(f"failed: {folder}: {error} ({place})", file=sys.stderr)
     for name, runs in plans.items():
         if all(is_finished(out, r) for r in runs):
-            _show(out, experiments[name], _label(preset, overrides, seeds), runs)
+            label = _label(preset, overrides, seeds, any(r.extends for r in runs))
+            _show(out, experiments[name], label, runs)
     return 1 if errors else 0
 
 # %% ../../nbs/85_cli.ipynb #afbf9f59

@@ -127,7 +127,7 @@ def _entry(run, elsewhere, gpus, extends):
         needs={k: n.folder for k, n in run.needs.items()},
         resources=dict(gpu=int(on_gpu)) | RESOURCES | (run.resources if elsewhere else {}),
     )
-    return entry | (dict(extends=extends) if extends else {})
+    return entry | extends
 
 # %% ../../nbs/84_workflow.ipynb #b89c4bee
 def write_plan(
@@ -136,7 +136,7 @@ def write_plan(
     targets: list[Run],  # those that are to be made
     command: str,  # a name that no other command has
     elsewhere: bool = False,  # on other hosts
-    extends: dict | None = None,  # folder -> that of the run that it goes on from
+    extends: dict | None = None,  # folder -> that its run goes on from which
 ) -> dict:  # the plan
     "Write down what Snakemake is to do."
     gpus = 0 if elsewhere else _gpus()
@@ -146,7 +146,9 @@ def write_plan(
         elsewhere=elsewhere,
         gpus=gpus,
         targets=[r.folder for r in targets],
-        runs={r.folder: _entry(r, elsewhere, gpus, (extends or {}).get(r.folder)) for r in runs},
+        runs={
+            r.folder: _entry(r, elsewhere, gpus, (extends or {}).get(r.folder, {})) for r in runs
+        },
     )
     write_json(root / PLAN, todo)
     return todo
@@ -251,7 +253,7 @@ def carry_out(
         anew = [r for r in missing if force and r in runs]
         for run in anew:
             shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
-        extends = go_on(root, [r for r in missing if r not in anew])
+        extends = go_on(root, [r for r in missing if r.extends or r not in anew])
         _remove(root, missing, "record", "run", "error", "progress")
         elsewhere = chosen_executor(extra) not in LOCAL
         write_plan(root, everything, missing, scratch.name, elsewhere, extends)
