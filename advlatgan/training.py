@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .checkpoints import Keeper, described
+from .checkpoints import Keeper, described, identified
 from advlatgan.device import (
     Graphed,
     autocast,
@@ -280,7 +281,7 @@ def _settings(config, phases, data, spec, precision, fixed):
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
-        data=dict(identity=getattr(data, "identity", None) or _name(data), **about),
+        data=dict(identity=identified(data) or _name(data), **about),
         fixed={name: _digest(net) for name, net in fixed.items()},
     )
 
@@ -471,6 +472,9 @@ def train(
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
+    if done and not identified(data):
+        trust = f"that {_name(data)} is what step {done} was trained on is taken on trust"
+        warnings.warn(f"{trust}: give its class an `identity`", stacklevel=2)
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)

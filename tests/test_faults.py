@@ -470,6 +470,65 @@ def test_another_run_is_not_taken_up(tmp_path, phases, ring, words):
     assert train(penalised(1.0), data.toy_mixture("ring"), 4)[-1]["step"] == 4
 
 
+class Own:
+    "Data of somebody's own, without an identity; what is drawn comes from `x`."
+
+    def __init__(self, x):
+        self.x = x
+
+    def batches(self, batch_size, generator):
+        while True:
+            yield self.x[torch.randint(len(self.x), (batch_size,), generator=generator)], None
+
+
+class Hidden(Own):
+    "The same, which shows nothing."
+
+    def __init__(self, x):
+        self._x = x
+
+    @property
+    def x(self):
+        return self._x
+
+
+class Listed(torch.utils.data.Dataset):
+    "The same, which shows its items."
+
+    def __init__(self, x):
+        self._x = x
+
+    def __len__(self):
+        return len(self._x)
+
+    def __getitem__(self, i):
+        return self._x[i], 0
+
+    def batches(self, batch_size, generator):
+        return Own(self._x).batches(batch_size, generator)
+
+
+@pytest.mark.parametrize("kind", [Own, Listed, Hidden])
+def test_own_data_without_an_identity(tmp_path, kind):
+    "Other data of the same name and shape are refused; what shows nothing is doubted in a line."
+
+    def train(x, total_steps):
+        fixed = dict(batch_size=8, z_dim=2, lr_decay=False)
+        config = training.TrainConfig(total_steps=total_steps, **fixed)
+        both = {"G": nets.ToyG(), "D": nets.ToyD()}
+        return training.train(both, kind(x), gan(), config, checkpoint=tmp_path)
+
+    train(torch.zeros(20, 2), 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert train(torch.zeros(20, 2), 4)[-1]["step"] == 4
+    said = [(w.filename, "on trust" in str(w.message)) for w in said if w.category is UserWarning]
+    assert said == [(__file__, True)] * (kind is Hidden)
+    if kind is not Hidden:
+        with pytest.raises(checkpoints.CheckpointError, match=f"data.identity: {kind.__name__} "):
+            train(torch.ones(20, 2), 6)
+
+
 def test_two_trainings_do_not_share_a_folder(copied):
     held = lock(copied / ".lock")
     with pytest.raises(checkpoints.CheckpointError, match="in use by another training"):
