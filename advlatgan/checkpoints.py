@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-import warnings
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 
 import advlatgan
 from . import nets
-from .files import lock, require, write_whole
+from .files import lock, require, warn, write_whole
 
 # %% auto #0
 __all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'lengthen', 'described', 'identified',
@@ -235,7 +234,7 @@ def latest(
             broken.append(str(e))
             continue
         for why in broken:
-            warnings.warn(f"{why}; going back to {path.name}", stacklevel=2)
+            warn(f"{why}; going back to {path.name}")
         return found
     if broken:
         raise CheckpointError(

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from . import checkpoints, data, draw, nets, refiners
-from .files import look_up
+from .files import look_up, warn
 from .logits import at_rest, check_labels, logits_of, sample_logits
 from .refiners.core import slope
 from .refiners.matched import cut_back, stepped, targets
@@ -94,7 +94,7 @@ def open_world(
     except (ValueError, OSError) as e:
         if dataset:
             raise
-        warnings.warn(f"no reals, so no matched walk: {e}; name a set with --data")
+        warn(f"no reals, so no matched walk: {e}; name a set with --data")
     world = World(G, D, torch.empty(0), y=y)
     d_prior = _logits(world.logits, draw.latents(G, n))
     if x is None:

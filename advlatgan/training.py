@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass
@@ -32,7 +31,7 @@ from advlatgan.device import (
     rows_of,
     world,
 )
-from .files import require
+from .files import require, warn
 
 # %% auto #0
 __all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_labels', 'train']
@@ -474,7 +473,7 @@ def train(
     done, since = keeper.resume(), time.perf_counter()
     if done and not identified(data):
         trust = f"that {_name(data)} is what step {done} was trained on is taken on trust"
-        warnings.warn(f"{trust}: give its class an `identity`", stacklevel=2)
+        warn(f"{trust}: give its class an `identity`")
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)

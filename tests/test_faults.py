@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 import torch
 
-from advlatgan import checkpoints, data, evaluate, mining, nets, refiners, runs, sample, training
+from advlatgan import (
+    calibration,
+    checkpoints,
+    data,
+    evaluate,
+    metrics,
+    mining,
+    nets,
+    refiners,
+    runs,
+    sample,
+    training,
+)
 from advlatgan.files import lock, read_json, write_json
 from advlatgan.methods.gan import gan
 from advlatgan.runs import cli, records, report
@@ -535,3 +547,48 @@ def test_two_trainings_do_not_share_a_folder(copied):
         go(copied, 8)
     held.close()
     assert checkpoints.load(copied).step == 4
+
+
+# ---- Warnings --------------------------------------------------------------------------------
+
+
+def told_at(call):
+    "File and text of each of our warnings."
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        call()
+    return [
+        (w.filename, w.lineno, str(w.message)) for w in said if w.category is not ResourceWarning
+    ]
+
+
+def test_a_warning_names_the_line_of_the_caller(copied):
+    "Not that of ours, through which Python would print our source."
+    z = torch.randn(20, 1, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(5, 9)
+    (copied / "step-00000004.safetensors").write_bytes(b"")
+    calls = [
+        lambda: refiners.refine(lambda z: z, likely, z, progress=False),
+        lambda: refiners.refine(
+            lambda z: z, lambda x: first(x), z, "advlatgan-m", d_real=first(z) - 99, progress=False
+        ),
+        lambda: calibration.calibrate(first, z, z + 1),
+        lambda: metrics.frechet_distance(x, x + 1),
+        lambda: metrics.kernel_distance(x, x + 1),
+        lambda: metrics.precision_recall(x, x + 1, 1),
+        lambda: checkpoints.load(copied),
+    ]
+    for call in calls:
+        first_line = call.__code__.co_firstlineno
+        [(file, line, text), *_] = told_at(call) or [("", 0, f"nothing from line {first_line}")]
+        assert file == __file__ and 0 <= line - first_line <= 2 and "\n" not in text, text
+
+
+def test_a_warning_of_the_command_line_is_one_line(advlatgan, copied, tmp_path):
+    (copied / "step-00000004.safetensors").write_bytes(b"")
+    asked = ["--n", 5, "--refine", "--method", "drs", "--n-adv", 1, "--device", "cpu"]
+    done = advlatgan("sample", copied, "--out", tmp_path / "out", *asked)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "warning" in line.lower()]
+    assert len(said) >= 2 and all(x.startswith("advlatgan sample: warning: ") for x in said)
+    assert ".py:" not in done.stderr and "warn(" not in done.stderr

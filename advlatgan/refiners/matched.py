@@ -5,13 +5,13 @@
 # %% ../../nbs/63_matched.ipynb #60224c55
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
+from ..files import warn
 from advlatgan.refiners.core import (
     LABELS,
     LOGITS,
@@ -149,7 +149,7 @@ def advlatgan_m(
     "AdvLatGAN-z, each latent until its logit is that of the real sample at its rank."
     d, goal = _ranked(problem, d_real, y_real, target, burn_in)
     if not (goal > d).any():
-        warnings.warn("D rates no latent's sample below its real one: nothing moves")
+        warn("D rates no latent's sample below its real one: nothing moves")
 
     def run(batch):
         here = slice(batch.first, batch.first + len(batch.z))

@@ -13,7 +13,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -334,6 +335,16 @@ def _need(name, key):
 HIDDEN = {"--workflow": run_workflow, "--job": run_job, "--need": _need}  # called by ourselves
 
 # %% ../../nbs/85_cli.ipynb #08c4d005
+@contextmanager
+def _plain_warnings(called):
+    "Inside, a warning is one line, without the place in the code that gave it."
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(
+            f"advlatgan {called}: warning: {' '.join(str(message).split())}", file=sys.stderr
+        )
+        yield
+
+
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -346,7 +357,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if called in HIDDEN:
             return HIDDEN[called](*argv[1:])
-        with typer.main.get_command(_app(called)).make_context("advlatgan", _spread(argv)) as ctx:
+        app = typer.main.get_command(_app(called))
+        with app.make_context("advlatgan", _spread(argv)) as ctx, _plain_warnings(called):
             return ctx.command.invoke(ctx)
     except typer.Exit as end:  # --help
         return end.exit_code
