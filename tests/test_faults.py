@@ -11,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_longer
 import torch
+from conftest import write_notebook
 
 from advlatgan import (
     calibration,
@@ -297,6 +299,20 @@ def test_a_full_disk_in_a_batch_is_one_line(tmp_path, checkout, monkeypatch, cap
         out, err = capsys.readouterr()
     assert status == 1 and out == "" and err.count("\n") == 1 and str(disk) in err, err
     assert not list(disk.rglob("*.part"))
+
+
+@pytest.mark.parametrize("size", ["24k", "100k"])
+def test_a_disk_that_fills_in_a_job_is_one_line(tmp_path, advlatgan, checkout, size):
+    "With the papers of the run, or with its second checkpoint."
+    (checkout / "nbs/experiments/presets.yaml").write_text(test_longer.PRESETS)
+    write_notebook(checkout / "nbs/experiments/level.ipynb", *test_longer.LEVEL)
+    with tmpfs(tmp_path / "disk", size) as disk:
+        done = advlatgan("run", "level", "--out", disk, cwd=checkout)
+        assert done.returncode == 1 and done.stdout == "", done
+        [line] = done.stderr.splitlines()
+        assert line.startswith("failed: level/") and str(disk / "level") in line
+        assert "No space left" in line or "no space left" in line
+        assert not list(disk.rglob("*.part")) and not list(disk.rglob("record.json"))
 
 
 # ---- Records, arrays and bundles that are damaged --------------------------------------------

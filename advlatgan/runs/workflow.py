@@ -227,6 +227,8 @@ def _stop(process, polite):
 def _error(root, folder):
     "Why there is no record."
     told, log = read_json(root / folder / "error.json") or {}, root / ".snakemake.log"
+    if not told and shutil.disk_usage(root).free < 2**16:  # then nobody could write why
+        return f"no space left on the disk of {root / folder}"
     if not (root / folder / "run.json").exists():
         return told.get("error", f"it was not started, see {log}")
     name = glob.escape(folder.replace("/", "_"))
