@@ -215,17 +215,17 @@ run train_images -p width=inf -> 'width' is 'inf'
 run train_images -p device=meta -> no such device
 run train_images -p real_split= -> no split ''
 run fig09_toy -- --executr slurm -> --executr
-explore -> CHECKPOINT
+explore -> 'checkpoint'
 explore {{d}}/nowhere --no-browser -> no checkpoint at
 explore {{d}}/empty -> no checkpoint at
 explore {{d}}/toy --port 0 -> '--port'
 explore {{d}}/toy --port 99999 -> '--port'
-explore {{d}}/toy --data nope -> unknown image set 'nope'
+explore {{d}}/toy --data nope -> 'nope'
 explore {{d}}/digits --label x -> '--label'
 explore {{d}}/toy --bogus -> --bogus
-import {{d}}/junk.pt {NEW} -> cannot be read as a pickle
+import {{d}}/junk.pt {NEW} -> junk.pt is truncated
 import {{d}}/list.pt {NEW} --psi nan -> psi is nan
-import {{d}}/void.safetensors {NEW} -> cannot be read as a pickle
+import {{d}}/void.safetensors {NEW} -> is truncated
 import {{d}}/file.txt {NEW} --images many -> '--images'
 claims --out {{d}}/new -> --out
 publish fig09_toy --out= -> '--out'

@@ -102,14 +102,19 @@ def run_job(
     run = todo["runs"][folder]
     end_when(lambda: os.getppid() != int(parent) or is_over(root, todo["command"]))
     os.environ |= {k: str(run["threads"]) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with one_gpu(root, todo["gpus"]):
-        try:
+    try:
+        with one_gpu(root, todo["gpus"]):
             execute(root, folder, run)
-        except Exception as error:
-            write_json(root / folder / "error.json", dict(error=last_line(error)))
-            return 1
-        finally:
-            (root / folder / "progress.json").unlink(missing_ok=True)
+    except Exception as error:
+        write_json(root / folder / "error.json", dict(error=last_line(error)))
+        return 1
+    except KeyboardInterrupt:
+        (root / folder / "progress.json").unlink(missing_ok=True)
+        if todo["elsewhere"]:
+            os.killpg(0, signal.SIGKILL)
+        raise
+    finally:
+        (root / folder / "progress.json").unlink(missing_ok=True)
     return 0
 
 # %% ../../nbs/84_workflow.ipynb #ade22683
