@@ -337,20 +337,6 @@ def _own_values(function):
     return found
 
 # %% ../nbs/42_checkpoints.ipynb #988f97b2
-def identified(
-    data,  # asked for its `identity`
-) -> str | None:  # None: nothing tells it from others of its name
-    "What tells data from other data of the same name and shape."
-    if known := getattr(data, "identity", None):
-        return known
-    held = {k: v for k, v in getattr(data, "__dict__", {}).items() if k[0] != "_"}
-    parts = {k: _content(v) for k, v in held.items() if k != "name"} | _items(data)
-    parts = {k: v for k, v in parts.items() if v is not None}
-    name = getattr(data, "name", type(data).__name__)
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return f"{name} {digest}" if parts else None
-
-
 def _content(value):
     "Arrays, plain values and nests of them in JSON; None for anything else."
     if isinstance(value, Tensor):
@@ -374,6 +360,20 @@ def _items(data):
     with torch.random.fork_rng(devices=[]):
         twice = [[_content(data[i]) for i in (0, n // 2, n - 1)] for _ in range(2)]
     return dict(n=n, items=twice[0] if twice[0] == twice[1] else None)
+
+
+def identified(
+    data,  # asked for its `identity`
+) -> str | None:  # None: nothing tells it from others of its name
+    "What tells data from other data of the same name and shape."
+    if known := getattr(data, "identity", None):
+        return known
+    held = {k: v for k, v in getattr(data, "__dict__", {}).items() if k[0] != "_"}
+    parts = {k: _content(v) for k, v in held.items() if k != "name"} | _items(data)
+    parts = {k: v for k, v in parts.items() if v is not None}
+    name = getattr(data, "name", type(data).__name__)
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{name} {digest}" if parts else None
 
 # %% ../nbs/42_checkpoints.ipynb #8b0848dd
 def _compare(there, here, name=""):
