@@ -393,6 +393,11 @@ def differences(
     "What differs between two settings, both as a JSON file would have them."
     return ", ".join(_compare(*(json.loads(json.dumps(s)) for s in (there, here))))
 
+
+def _for_more_steps(changed):
+    "The way on, where the length is what differs."
+    return " (for more steps: checkpoints.lengthen)" * ("total_steps" in changed)
+
 # %% ../nbs/42_checkpoints.ipynb #3adeb1f5
 class Keeper:
     "Keeps the checkpoints of a run, and takes the run up again."
@@ -437,10 +442,9 @@ class Keeper:
         if found is None:
             return 0
         if changed := differences(found.settings, self.settings):
-            more = "total_steps" in changed and " (for more steps: checkpoints.lengthen)"
             raise CheckpointError(
                 f"{self.folder} holds a run with other settings: {changed}; "
-                f"go on with its own, or train into another folder{more or ''}"
+                f"go on with its own, or train into another folder{_for_more_steps(changed)}"
             )
         if found.state.keys() != self.parts.keys():
             held, ours = (", ".join(names) for names in (found.state, self.parts))
