@@ -5,13 +5,13 @@
 # %% ../nbs/65_calibration.ipynb #2c8b0cec
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from .files import warn
 from .logits import doubt, in_unit, logits_of, sample_logits
 
 # %% auto #0
@@ -87,7 +87,7 @@ def calibrate(
     with torch.inference_mode(False):
         scale, shift = logistic(d_real, d_fake)
     if scale <= 0:
-        warnings.warn(
+        warn(
             "D rates the generated samples no lower than the real ones "
             f"(calibrated slope {scale:.3g}): its advice is worth nothing here"
         )

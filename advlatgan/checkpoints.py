@@ -11,7 +11,6 @@ import inspect
 import json
 import os
 import re
-import warnings
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,10 +23,11 @@ from torch import Tensor, nn
 
 import advlatgan
 from . import nets
-from .files import lock, write_whole
+from .files import lock, require, warn, write_whole
 
 # %% auto #0
-__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'described', 'differences', 'Keeper']
+__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'lengthen', 'described', 'identified',
+           'differences', 'Keeper']
 
 # %% ../nbs/42_checkpoints.ipynb #33a908fc
 def _pack(value, tensors, path=""):
@@ -105,7 +105,8 @@ def save(
 ) -> Path:  # the file
     "Write step-XXXXXXXX.safetensors whole or not at all; only the newest `keep` stay."
     folder, tensors = Path(folder), {}
-    about = dict(advlatgan=advlatgan.__version__, torch=torch.__version__, **(about or {}))
+    versions = dict(advlatgan=advlatgan.__version__, torch=torch.__version__)
+    about = versions | (about or {}) | versions
     header = json.dumps(
         dict(step=step, settings=settings, about=about, state=_pack(state, tensors))
     )
@@ -243,7 +244,7 @@ def latest(
             broken.append(str(e))
             continue
         for why in broken:
-            warnings.warn(f"{why}; going back to {path.name}", stacklevel=2)
+            warn(f"{why}; going back to {path.name}")
         return found
     if broken:
         raise CheckpointError(
@@ -263,6 +264,20 @@ def load(
             "expected a file like step-00001000.safetensors, or a folder of them"
         )
     return found
+
+# %% ../nbs/42_checkpoints.ipynb #f1f30da9
+def lengthen(
+    path: str | Path,  # a checkpoint file, or a folder of them: the newest whole one
+    folder: str | Path,  # of the longer training, another
+    total_steps: int,  # its length
+) -> Path:  # of the checkpoint in it
+    "A checkpoint for a training of more steps: its rates go on as those of that length."
+    found = load(path)
+    require(total_steps > found.step, "total_steps", total_steps, f"more than {found.step:,}")
+    config = found.settings.get("config", {})
+    longer = {k: total_steps for k in config if k == "total_steps"}  # else rates are level
+    settings = found.settings | dict(config=config | longer)
+    return save(folder, found.step, settings, found.state, found.about)
 
 # %% ../nbs/42_checkpoints.ipynb #8310597e
 def _state(part):
@@ -331,6 +346,45 @@ def _own_values(function):
             found[name] = cell.cell_contents
     return found
 
+# %% ../nbs/42_checkpoints.ipynb #988f97b2
+def _content(value):
+    "Arrays, plain values and nests of them in JSON; None for anything else."
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().contiguous()
+        raw = value.reshape(-1).view(torch.uint8).numpy().tobytes()
+        return [str(value.dtype), *value.shape, hashlib.sha256(raw).hexdigest()]
+    if hasattr(value, "dtype") and hasattr(value, "tobytes"):
+        return [str(value.dtype), *value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, (list, tuple)):
+        return [_content(v) for v in value]
+    return value if isinstance(value, (bool, int, float, str)) else None
+
+# %% ../nbs/42_checkpoints.ipynb #2ef0b0f7
+def _items(data):
+    "How many there are, and of three of them what they hold, if that is the same each time."
+    if not hasattr(data, "__len__"):
+        return {}
+    n = len(data)
+    if not n or not hasattr(data, "__getitem__"):
+        return dict(n=n)
+    with torch.random.fork_rng(devices=[]):
+        twice = [[_content(data[i]) for i in (0, n // 2, n - 1)] for _ in range(2)]
+    return dict(n=n, items=twice[0] if twice[0] == twice[1] else None)
+
+
+def identified(
+    data,  # asked for its `identity`
+) -> str | None:  # None: nothing tells it from others of its name
+    "What tells data from other data of the same name and shape."
+    if known := getattr(data, "identity", None):
+        return known
+    held = {k: v for k, v in getattr(data, "__dict__", {}).items() if k[0] != "_"}
+    parts = {k: _content(v) for k, v in held.items() if k != "name"} | _items(data)
+    parts = {k: v for k, v in parts.items() if v is not None}
+    name = getattr(data, "name", type(data).__name__)
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{name} {digest}" if parts else None
+
 # %% ../nbs/42_checkpoints.ipynb #8b0848dd
 def _compare(there, here, name=""):
     "What differs, a line each; the configuration's names stay bare."
@@ -348,6 +402,11 @@ def differences(
 ) -> str:  # "lr_G: 0.001 -> 0.0002, …"; empty if they agree
     "What differs between two settings, both as a JSON file would have them."
     return ", ".join(_compare(*(json.loads(json.dumps(s)) for s in (there, here))))
+
+
+def _for_more_steps(changed):
+    "The way on, where the length is what differs."
+    return " (for more steps: checkpoints.lengthen)" * ("total_steps" in changed)
 
 # %% ../nbs/42_checkpoints.ipynb #3adeb1f5
 class Keeper:
@@ -395,7 +454,7 @@ class Keeper:
         if changed := differences(found.settings, self.settings):
             raise CheckpointError(
                 f"{self.folder} holds a run with other settings: {changed}; "
-                "go on with its own, or train into another folder"
+                f"go on with its own, or train into another folder{_for_more_steps(changed)}"
             )
         if found.state.keys() != self.parts.keys():
             held, ours = (", ".join(names) for names in (found.state, self.parts))

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from .files import warn
 
 # %% auto #0
 __all__ = ['PRECISIONS', 'find_device', 'world', 'multiplies_bf16', 'resolve_precision', 'has_convolutions', 'autocast',
@@ -134,7 +135,7 @@ class Graphed:
             self.graph = graph
         except RuntimeError as e:
             why = str(e).splitlines()[0]
-            warnings.warn(f"this step cannot be recorded as a CUDA graph, going on without: {why}")
+            warn(f"this step cannot be recorded as a CUDA graph, going on without: {why}")
             self.recordable = False
 
 # %% ../nbs/05_device.ipynb #e25e12f1

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import features, metrics, sample
 from .data import ImageData, first_choice, image_dataset, splits
 from .device import find_device
-from .files import look_up, write_json
+from .files import look_up, warn, write_json
 from .protocols import Protocol, default_protocols, label, protocol
 
 # %% auto #0
@@ -146,7 +146,7 @@ def evaluate(
             modes = f.probs.shape[1] == reals[split].num_classes
             asked, few = default_protocols(len(f.x), split, len(reals[split]), modes)
             if few:
-                warnings.warn(f"too few images, left out: {', '.join(p.name for p in few)}")
+                warn(f"too few images, left out: {', '.join(p.name for p in few)}")
         _check_sizes(asked, len(f.x), reals)
         y = fake.y if per_class else None
         found, classes = _all(asked, f, y, reals, extractor, root, seed, options)

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from . import checkpoints, data, draw, nets, refiners
-from .files import look_up
+from .files import look_up, warn
 from .logits import at_rest, check_labels, logits_of, sample_logits
 from .mining import cut_back
 from .refiners.core import slope
@@ -97,7 +97,7 @@ def open_world(
         if dataset:
             raise
         x, why = None, str(e) if name else "the checkpoint names none"
-        warnings.warn(f"no reals, so no matched walk: {why}; name a set with --data")
+        warn(f"no reals, so no matched walk: {why}; name a set with --data")
     world = World(G, D, torch.empty(0), y=y)
     d_prior = _logits(world.logits, draw.latents(G, n))
     if x is None:

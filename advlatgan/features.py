@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from . import metrics
 from .data import ImageData, keeps
 from .data import root as data_root
 from .extractors import Extractor, Features, effnetlite0, mnistcnn, to_bytes
-from .files import look_up, write_whole
+from .files import look_up, warn, write_whole
 from .inception import inception
 
 # %% auto #0
@@ -73,7 +72,7 @@ def _with_channels(x, channels):
 def _warn_of_range(lowest):
     "Floats in [-1, 1] of which none is negative are floats in [0, 1]."
     if 0 <= lowest < float("inf"):
-        warnings.warn(
+        warn(
             f"float images whose minimum is {lowest:.3g} were read as [-1, 1], where 0 is "
             "mid-grey: if 0 is black, say value_range=(0, 1)"
         )
@@ -144,7 +143,7 @@ def kept(
     except FileNotFoundError:
         pass
     except Exception as e:  # noqa: BLE001 (whatever a damaged file makes safetensors raise)
-        warnings.warn(f"{path.name} is made again: {str(e).splitlines()[0]}")
+        warn(f"{path.name} is made again: {str(e).splitlines()[0]}")
     tensors = {k: v.contiguous() for k, v in make().items()}
     meta = {"identity": json.dumps(identity, sort_keys=True), "sha256": _digest(tensors)}
     if keeps(path.parent, "a reference"):

@@ -9,12 +9,14 @@ import difflib
 import json
 import math
 import os
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require']
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require', 'warn']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -115,3 +117,16 @@ def require(
     "Refuse a setting in one line, if it does not hold."
     if not holds:
         raise ValueError(f"{name} is {value!r}: expected {expected}")
+
+# %% ../nbs/04_files.ipynb #36acefea
+def warn(
+    message: str,  # one line
+    category: type[Warning] = UserWarning,
+) -> None:
+    "Warn at the line that called this package."
+    ours = (str(Path(__file__).parent) + os.sep, os.path.join("torch", "utils", "_contextlib.py"))
+    between = lambda file: file.startswith(ours[0]) or file.endswith((ours[1], "contextlib.py"))
+    frame, level = sys._getframe(1), 2
+    while between(frame.f_code.co_filename) and frame.f_back:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -5,7 +5,6 @@
 # %% ../nbs/34_logits.ipynb #c572df33
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from .files import warn
 from .mining import as_logits, frozen
 
 # %% auto #0
@@ -96,10 +96,9 @@ def sample_logits(
 # %% ../nbs/34_logits.ipynb #3469b9c5
 def doubt() -> None:
     "Warn that D's values look like probabilities."
-    warnings.warn(
+    warn(
         "all of D's values lie in [0, 1], as if it ended in a sigmoid: "
         'say d_output="probability" (or "logit", if that is what they are)',
-        stacklevel=2,
     )
 
 

@@ -33,7 +33,7 @@ from advlatgan.draw import (
     overview,
     picture,
 )
-from .files import lock, look_up, read_json, write_json, write_whole
+from .files import lock, look_up, read_json, warn, write_json, write_whole
 from .methods.pgmgan import build_partitioner, region_ids
 from .methods.regions import shares
 from .nets_stylegan2 import InW, StyleG
@@ -155,9 +155,9 @@ def _batches(sampler, n, first):
             yield from map(in_bytes, made.split(sampler.batch_size))
     if lost:
         what = f"{found.settings['method']} accepted nothing for {lost} of {n} latents"
-        warnings.warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
+        warn(f"{what}: raise n_adv = {found.settings['n_adv']}")
     if outside:
-        warnings.warn(f"{outside} of {n} samples lie outside their region after {ROUNDS} draws")
+        warn(f"{outside} of {n} samples lie outside their region after {ROUNDS} draws")
 
 # %% ../nbs/44_sample.ipynb #cec9aa3a
 REALS = 10_000  # whose logits are a target, at most
@@ -242,7 +242,7 @@ def load_sampler(
     described = None if refine is None else refiners.settings(**refine)
     if described and described["method"] in ("ddls", "drs", "mhgan"):
         need = "takes D's logit for a log density ratio, and this D is not calibrated"
-        warnings.warn(f"{described['method']} {need}: see refiners.calibrate")
+        warn(f"{described['method']} {need}: see refiners.calibrate")
     G, D = found.networks(device)
     pi, S = law_of(found, device)
     channels_last(G, D)  # as they were while they were trained
@@ -456,7 +456,7 @@ def command(
         try:
             write_samples(sampler, origin, n, out, lambda it: tqdm(it, "sample", **bar))
         except OSError as e:  # a full disk, say
-            warnings.warn(f"{e}: the same call takes up the rest")
+            warn(f"{e}: the same call takes up the rest")
     for w in dict.fromkeys(str(w.message) for w in said):
         print(f"advlatgan sample: warning: {w}", file=sys.stderr)
     if not (out / "sample.json").exists():

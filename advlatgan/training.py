@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .checkpoints import Keeper, described
+from .checkpoints import Keeper, described, identified
 from advlatgan.device import (
     Graphed,
     autocast,
@@ -31,7 +31,7 @@ from advlatgan.device import (
     rows_of,
     world,
 )
-from .files import require
+from .files import require, warn
 
 # %% auto #0
 __all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_labels', 'train']
@@ -282,7 +282,7 @@ def _settings(config, phases, data, spec, precision, fixed):
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
-        data=dict(identity=getattr(data, "identity", None) or _name(data), **about),
+        data=dict(identity=identified(data) or _name(data), **about),
         fixed={name: _digest(net) for name, net in fixed.items()},
     )
 
@@ -475,6 +475,9 @@ def train(
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
+    if done and not identified(data):
+        trust = f"that {_name(data)} is what step {done} was trained on is taken on trust"
+        warn(f"{trust}: give its class an `identity`")
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)

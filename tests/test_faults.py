@@ -11,9 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import test_longer
 import torch
+from conftest import write_notebook
 
-from advlatgan import checkpoints, data, evaluate, mining, nets, refiners, runs, sample, training
+from advlatgan import (
+    calibration,
+    checkpoints,
+    data,
+    evaluate,
+    metrics,
+    mining,
+    nets,
+    refiners,
+    runs,
+    sample,
+    training,
+)
 from advlatgan.files import lock, read_json, write_json
 from advlatgan.methods.gan import gan
 from advlatgan.runs import cli, records, report
@@ -287,6 +301,20 @@ def test_a_full_disk_in_a_batch_is_one_line(tmp_path, checkout, monkeypatch, cap
     assert not list(disk.rglob("*.part"))
 
 
+@pytest.mark.parametrize("size", ["24k", "100k"])
+def test_a_disk_that_fills_in_a_job_is_one_line(tmp_path, advlatgan, checkout, size):
+    "With the papers of the run, or with its second checkpoint."
+    (checkout / "nbs/experiments/presets.yaml").write_text(test_longer.PRESETS)
+    write_notebook(checkout / "nbs/experiments/level.ipynb", *test_longer.LEVEL)
+    with tmpfs(tmp_path / "disk", size) as disk:
+        done = advlatgan("run", "level", "--out", disk, cwd=checkout)
+        assert done.returncode == 1 and done.stdout == "", done
+        [line] = done.stderr.splitlines()
+        assert line.startswith("failed: level/") and str(disk / "level") in line
+        assert "No space left" in line or "no space left" in line
+        assert not list(disk.rglob("*.part")) and not list(disk.rglob("record.json"))
+
+
 # ---- Records, arrays and bundles that are damaged --------------------------------------------
 
 
@@ -470,9 +498,113 @@ def test_another_run_is_not_taken_up(tmp_path, phases, ring, words):
     assert train(penalised(1.0), data.toy_mixture("ring"), 4)[-1]["step"] == 4
 
 
+class Own:
+    "Data of somebody's own, without an identity; what is drawn comes from `x`."
+
+    def __init__(self, x):
+        self.x = x
+
+    def batches(self, batch_size, generator):
+        while True:
+            yield self.x[torch.randint(len(self.x), (batch_size,), generator=generator)], None
+
+
+class Hidden(Own):
+    "The same, which shows nothing."
+
+    def __init__(self, x):
+        self._x = x
+
+    @property
+    def x(self):
+        return self._x
+
+
+class Listed(torch.utils.data.Dataset):
+    "The same, which shows its items."
+
+    def __init__(self, x):
+        self._x = x
+
+    def __len__(self):
+        return len(self._x)
+
+    def __getitem__(self, i):
+        return self._x[i], 0
+
+    def batches(self, batch_size, generator):
+        return Own(self._x).batches(batch_size, generator)
+
+
+@pytest.mark.parametrize("kind", [Own, Listed, Hidden])
+def test_own_data_without_an_identity(tmp_path, kind):
+    "Other data of the same name and shape are refused; what shows nothing is doubted in a line."
+
+    def train(x, total_steps):
+        fixed = dict(batch_size=8, z_dim=2, lr_decay=False)
+        config = training.TrainConfig(total_steps=total_steps, **fixed)
+        both = {"G": nets.ToyG(), "D": nets.ToyD()}
+        return training.train(both, kind(x), gan(), config, checkpoint=tmp_path)
+
+    train(torch.zeros(20, 2), 2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert train(torch.zeros(20, 2), 4)[-1]["step"] == 4
+    said = [(w.filename, "on trust" in str(w.message)) for w in said if w.category is UserWarning]
+    assert said == [(__file__, True)] * (kind is Hidden)
+    if kind is not Hidden:
+        with pytest.raises(checkpoints.CheckpointError, match=f"data.identity: {kind.__name__} "):
+            train(torch.ones(20, 2), 6)
+
+
 def test_two_trainings_do_not_share_a_folder(copied):
     held = lock(copied / ".lock")
     with pytest.raises(checkpoints.CheckpointError, match="in use by another training"):
         go(copied, 8)
     held.close()
     assert checkpoints.load(copied).step == 4
+
+
+# ---- Warnings --------------------------------------------------------------------------------
+
+
+def told_at(call):
+    "File and text of each of our warnings."
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        call()
+    return [
+        (w.filename, w.lineno, str(w.message)) for w in said if w.category is not ResourceWarning
+    ]
+
+
+def test_a_warning_names_the_line_of_the_caller(copied):
+    "Not that of ours, through which Python would print our source."
+    z = torch.randn(20, 1, generator=torch.Generator().manual_seed(0))
+    x = torch.rand(5, 9)
+    (copied / "step-00000004.safetensors").write_bytes(b"")
+    calls = [
+        lambda: refiners.refine(lambda z: z, likely, z, progress=False),
+        lambda: refiners.refine(
+            lambda z: z, lambda x: first(x), z, "advlatgan-m", d_real=first(z) - 99, progress=False
+        ),
+        lambda: calibration.calibrate(first, z, z + 1),
+        lambda: metrics.frechet_distance(x, x + 1),
+        lambda: metrics.kernel_distance(x, x + 1),
+        lambda: metrics.precision_recall(x, x + 1, 1),
+        lambda: checkpoints.load(copied),
+    ]
+    for call in calls:
+        first_line = call.__code__.co_firstlineno
+        [(file, line, text), *_] = told_at(call) or [("", 0, f"nothing from line {first_line}")]
+        assert file == __file__ and 0 <= line - first_line <= 2 and "\n" not in text, text
+
+
+def test_a_warning_of_the_command_line_is_one_line(advlatgan, copied, tmp_path):
+    (copied / "step-00000004.safetensors").write_bytes(b"")
+    asked = ["--n", 5, "--refine", "--method", "drs", "--n-adv", 1, "--device", "cpu"]
+    done = advlatgan("sample", copied, "--out", tmp_path / "out", *asked)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if "warning" in line.lower()]
+    assert len(said) >= 2 and all(x.startswith("advlatgan sample: warning: ") for x in said)
+    assert ".py:" not in done.stderr and "warn(" not in done.stderr

@@ -49,7 +49,7 @@ def test_a_longer_run_extends_a_shorter_one(advlatgan, preloaded, checkout):
     assert done.returncode == 0, done.stderr
     assert f" goes on from {short}\n" in done.stderr
     [note] = [line for line in done.stderr.splitlines() if line.startswith("note: ")]
-    assert "begins at step 0" in note and note.endswith("its learning rate falls over total_steps")
+    assert "begins at step 0" in note and "its learning rate falls over total_steps" in note
     found = records(out)
     assert found[4, False]["extends"] == short and "extends" not in found[4, True]
 
@@ -58,3 +58,30 @@ def test_a_longer_run_extends_a_shorter_one(advlatgan, preloaded, checkout):
     in_one = records(checkout / "fresh")[4, False]
     assert in_one["rows"] == found[4, False]["rows"] and len(in_one["rows"]) == 4
     assert "extends" not in in_one
+
+
+def test_where_rates_fall_it_is_asked_for(advlatgan, checkout):
+    "A run, a folder and a table of its own; the record says the course of its rates."
+    (checkout / "nbs/experiments/presets.yaml").write_text(PRESETS)
+    write_notebook(checkout / "nbs/experiments/level.ipynb", *LEVEL)
+    out, call = checkout / "data/runs", ["run", "level", "-p", "decay=true"]
+    early = advlatgan(*call, "total_steps=4", "--extend", cwd=checkout)
+    assert early.returncode == 2 and early.stderr.count("\n") == 1 and not out.exists()
+    assert "--extend: " in early.stderr and "holds no finished run" in early.stderr
+
+    for more in ([], ["total_steps=4"], ["total_steps=4", "--extend"]):
+        done = advlatgan(*call, *more, cwd=checkout)
+        assert done.returncode == 0, done.stderr
+        assert ("begins at step 0" in done.stderr) == (more == ["total_steps=4"])
+    found = sorted(
+        folders(out).items(), key=lambda item: ("extends" in item[1], len(item[1]["rows"]))
+    )
+    (short, short_record), (long, long_record), (extended, record) = found
+    assert record["extends"] == short and long != extended
+    assert record["course"] == "rates fell to 0 over 2 steps, then went on as those over 4"
+    rows = [r["rows"] for r in (short_record, long_record, record)]
+    assert rows[2][:2] == rows[0] and len(rows[2]) == 4 and rows[2][2:] != rows[1][2:]
+    assert {f.name.split(".")[1][:14] for f in out.glob("level/*.md")} >= {"smoke-extended"}
+    again = advlatgan(*call, "total_steps=4", "--extend", "--force", cwd=checkout)
+    assert f"{extended} goes on from {short}" in again.stderr
+    assert folders(out)[extended]["rows"] == rows[2]

@@ -215,6 +215,42 @@ run train_images -p width=inf -> 'width' is 'inf'
 run train_images -p device=meta -> no such device
 run train_images -p real_split= -> no split ''
 run fig09_toy -- --executr slurm -> --executr
+explore -> 'checkpoint'
+explore {{d}}/nowhere --no-browser -> no checkpoint at
+explore {{d}}/empty -> no checkpoint at
+explore {{d}}/toy --port 0 -> '--port'
+explore {{d}}/toy --port 99999 -> '--port'
+explore {{d}}/toy --data nope -> 'nope'
+explore {{d}}/digits --label x -> '--label'
+explore {{d}}/toy --bogus -> --bogus
+import {{d}}/junk.pt {NEW} -> junk.pt is truncated
+import {{d}}/list.pt {NEW} --psi nan -> psi is nan
+import {{d}}/void.safetensors {NEW} -> is truncated
+import {{d}}/file.txt {NEW} --images many -> '--images'
+claims --out {{d}}/new -> --out
+publish fig09_toy --out= -> '--out'
+publish fig09_toy --preset= -> no preset ''
+report fig09_toy nope -> unknown experiment 'nope'
+run pgm_toy -p num_partitions=1 -> 'num_partitions' is '1'
+run pgm_toy -p ids=eq6 -> did you mean 'eq5'?
+run pgm_images -p guide_weight=-1 -> 'guide_weight' is '-1'
+run pgm_images -p num_partitions=0 -> 'num_partitions' is '0'
+run pgm_theorems -p seed=1 -> use --seeds
+run ivgan_images -p method=ivgna -> 'method' is 'ivgna'
+run ivgan_images -p n_curve=0 -> 'n_curve' is '0'
+run ivgan_images -p lr_E=inf -> 'lr_E' is 'inf'
+run mode_league -p methods=unrolld -> 'methods'
+run mode_league -p dataset=rng -> 'dataset'
+run mode_league -p unroll=-1 -> 'unroll' is '-1'
+run stylegan2_ada -p augment=bcg -> 'augment' is 'bcg'
+run stylegan2_ada -p ada_kimg=0 -> 'ada_kimg' is '0'
+run stylegan2_ada -p mixing=2 -> 'mixing' is '2'
+run beyond_z -p budgets=0 -> 'budgets'
+run beyond_z -p method=obs -> did you mean 'obrs'?
+run pgm_theorems -p img_size=9 -> 'img_size' is '9'
+run beyond_z -p space=q -> no parameter 'space'
+run fig09_toy --extend -> --extend
+run train_images -p total_steps=40 --extend --out {{d}}/nowhere -> holds no finished run
 fly -> fly
 --bogus -> --bogus
 """

@@ -9,7 +9,6 @@ import hashlib
 import multiprocessing
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .images import ImageData
-from ..files import write_whole
+from ..files import warn, write_whole
 
 # %% auto #0
 __all__ = ['UNREADABLE', 'store', 'scratch', 'in_workers', 'unreadable', 'root', 'files_in', 'stamp', 'keeps', 'decoded']
@@ -155,7 +154,7 @@ def keeps(
         folder.mkdir(exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as e:
-        warnings.warn(f"{folder}: {e.strerror}: {what} is not kept, the next call makes it again")
+        warn(f"{folder}: {e.strerror}: {what} is not kept, the next call makes it again")
         return False
     return True
 
@@ -175,7 +174,7 @@ def decoded(
         pass
     except Exception as e:  # noqa: BLE001 (whatever a damaged file makes torch raise)
         why = str(e).splitlines()[0]
-        warnings.warn(f"{file} is damaged or not ours, decoding {name} again: {why}")
+        warn(f"{file} is damaged or not ours, decoding {name} again: {why}")
     if not keeps(file.parent, name):
         return make(None)
     _save(file, key, make(file.parent))

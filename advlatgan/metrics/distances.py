@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from ..files import warn
 
 # %% auto #0
 __all__ = ['Gaussian', 'SampleSizeWarning', 'warn_small', 'check_features', 'check_widths', 'gaussian', 'frechet_distance',
@@ -46,7 +47,7 @@ class SampleSizeWarning(UserWarning):
 
 def warn_small(message: str) -> None:
     "Say so, at the line that called the measure."
-    warnings.warn(message, SampleSizeWarning, stacklevel=3)
+    warn(message, SampleSizeWarning)
 
 
 def check_features(

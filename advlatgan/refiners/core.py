@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import math
 import reprlib
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..device import autocast, resolve_precision
-from ..files import look_up
+from ..files import look_up, warn
 from ..logits import OUTPUTS, at_rest, check_labels, device_of, doubt, in_unit, logits_of
 from ..mining import gradient
 
@@ -120,7 +119,7 @@ class Judge:
         if self.unit and self.forward:
             doubt()
         if self.flat:
-            warnings.warn(
+            warn(
                 f"D's sigmoid gave exactly 0 or 1 for {self.flat} of {self.forward} samples: "
                 "no gradient is left there, give D without its sigmoid"
             )

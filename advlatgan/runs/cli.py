@@ -13,7 +13,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from contextlib import suppress
+import warnings
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from typer.exceptions import TyperException
 
 from ..files import read_json
 from .asked import LOCAL, check_runs, chosen_executor
+from .longer import extended
 from advlatgan.runs.presets import (
     CallError,
     find_experiments,
@@ -42,8 +44,8 @@ from advlatgan.runs.workflow import (
 )
 
 # %% auto #0
-__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN', 'listing',
-           'run', 'report', 'publish', 'claims', 'main']
+__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Extend', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN',
+           'listing', 'run', 'report', 'publish', 'claims', 'main']
 
 # %% ../../nbs/85_cli.ipynb #c67f4fea
 def _chosen(names=()):
@@ -160,13 +162,14 @@ def _warn_of_other_code(out, finished):
         print(f"note: {many}, {old[0]} among them; --force remakes them", file=sys.stderr)
 
 
-def _label(preset, overrides, seeds):
+def _label(preset, overrides, seeds, extended=False):
     "The preset's name, with a mark where the call departs from it."
     if not overrides and not seeds:
         return preset
     texts = {k: ",".join(v) for k, v in overrides.items()}
     changed = json.dumps([texts, [int(s) for s in seeds] if seeds else None], sort_keys=True)
-    return f"{preset}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
+    word = "-extended" if extended else ""
+    return f"{preset}{word}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
 
 # %% ../../nbs/85_cli.ipynb #63185c91
 def _show(out, experiment, label, runs):
@@ -192,6 +195,10 @@ Pairs = Annotated[
 ]
 Jobs = Annotated[int, typer.Option(min=1, metavar="N", help="runs side by side")]
 Force = Annotated[bool, typer.Option("--force", help="rerun what is finished")]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="go on from a shorter run's end also where rates have fallen"),
+]
 Out = Annotated[
     Path | None,
     typer.Option(parser=_folder, metavar="DIR", help="default: data/runs in the checkout"),
@@ -208,6 +215,7 @@ def run(
     jobs: Jobs = os.cpu_count() or 1,
     out: Out = None,
     force: Force = False,
+    extend: Extend = False,
     snakemake: Snakemake = None,
 ) -> int:
     """Run experiments, then make their tables and figures. What follows a lone -- is Snakemake's.
@@ -221,6 +229,8 @@ def run(
     experiments, out = find_experiments(), out or _default_out()
     overrides = _overrides(params or [], _chosen()[0].root)
     plans = {name: plan(experiments, name, preset, overrides, seeds) for name in names}
+    if extend:
+        plans = {name: [extended(out, r) for r in runs] for name, runs in plans.items()}
     wanted = [r for runs in plans.values() for r in runs]
     again = [r for r in with_needed(wanted) if force and r in wanted or not is_finished(out, r)]
     extra = tuple(snakemake or ())
@@ -233,7 +243,8 @@ def run(
         print(f"failed: {folder}: {error} ({place})", file=sys.stderr)
     for name, runs in plans.items():
         if all(is_finished(out, r) for r in runs):
-            _show(out, experiments[name], _label(preset, overrides, seeds), runs)
+            label = _label(preset, overrides, seeds, any(r.extends for r in runs))
+            _show(out, experiments[name], label, runs)
     return 1 if errors else 0
 
 # %% ../../nbs/85_cli.ipynb #afbf9f59
@@ -331,6 +342,16 @@ def _need(name, key):
 HIDDEN = {"--workflow": run_workflow, "--job": run_job, "--need": _need}  # called by ourselves
 
 # %% ../../nbs/85_cli.ipynb #08c4d005
+@contextmanager
+def _plain_warnings(called):
+    "Inside, a warning is one line, without the place in the code that gave it."
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: print(
+            f"advlatgan {called}: warning: {' '.join(str(message).split())}", file=sys.stderr
+        )
+        yield
+
+
 def main(argv: list[str] | None = None) -> int:
     "The `advlatgan` command; returns its exit status."
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -344,7 +365,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if called in HIDDEN:
             return HIDDEN[called](*argv[1:])
-        with typer.main.get_command(_app(called)).make_context("advlatgan", _spread(argv)) as ctx:
+        app = typer.main.get_command(_app(called))
+        with app.make_context("advlatgan", _spread(argv)) as ctx, _plain_warnings(called):
             return ctx.command.invoke(ctx)
     except typer.Exit as end:  # --help
         return end.exit_code

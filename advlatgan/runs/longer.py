@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-from ..files import read_json
-from .presets import Run
+from ..files import read_json, write_json
+from .presets import CallError, Run
 from .records import code_digest, read_record
 
 # %% auto #0
-__all__ = ['shorter_run', 'why_not', 'go_on']
+__all__ = ['FALLS', 'NOTE', 'shorter_run', 'why_not', 'extended', 'go_on']
 
 # %% ../../nbs/86_longer.ipynb #995f9515
 def shorter_run(
@@ -23,18 +24,20 @@ def shorter_run(
     run: Run,
 ) -> dict | None:  # its record, and its folder
     "The longest finished run that differs only in having fewer `total_steps`."
-    found, steps = None, lambda record: record["params"]["total_steps"]
+    found, steps = None, lambda r: (r["params"]["total_steps"], "course" not in r)
     needs = {k: n.folder for k, n in run.needs.items()}
     for file in sorted((root / run.experiment.name).glob("*/record.json")):
         record = read_record(file.parent) or {}
         params = record.get("params", {})
         same = params | dict(total_steps=run.params.get("total_steps")) == run.params
-        if same and record.get("needs") == needs and steps(record) < run.params["total_steps"]:
+        fewer = same and params["total_steps"] < run.params["total_steps"]
+        if fewer and record.get("needs") == needs:
             if not found or steps(record) > steps(found):
                 found = record | dict(folder=file.parent.relative_to(root).as_posix())
     return found
 
 # %% ../../nbs/86_longer.ipynb #eb23edb5
+FALLS = "its learning rate falls over total_steps"
 _digest = cache(code_digest)
 
 
@@ -55,38 +58,61 @@ def why_not(
         config = load(folder).settings["config"]
     except CheckpointError as error:
         return str(error)
-    return "its learning rate falls over total_steps" if "total_steps" in config else ""
+    return FALLS if "total_steps" in config else ""
+
+# %% ../../nbs/86_longer.ipynb #9aa4dc1b
+def extended(
+    root: Path,  # output folder
+    run: Run,
+) -> Run:  # the same if it is bit for bit the longer run anyway
+    "The run that goes on from a shorter one though its rates have fallen."
+    if not (shorter := shorter_run(root, run)):
+        what = f"{root} holds no finished run that differs from {run.folder} in total_steps alone"
+        raise CallError(f"--extend: {what}, with fewer of them")
+    if (why := why_not(root, run, shorter)) not in ("", FALLS):
+        raise CallError(f"--extend: {run.folder} cannot go on from {shorter['folder']}: {why}")
+    return replace(run, extends=shorter["folder"]) if why else run
 
 # %% ../../nbs/86_longer.ipynb #f9e7d079
+NOTE = "extends.json"  # beside the checkpoint: what the record will say, also after a kill
+
+
 def go_on(
     root: Path,  # output folder
     runs: list[Run],  # that are to be made
-) -> dict[str, str]:  # folder -> folder of the run that it extends
+) -> dict[str, dict]:  # folder -> extends: the run that it goes on from; course: of its rates
     "Give longer runs the last checkpoint of shorter ones; say which, or why not."
     extends, reasons = {}, {}
     for run in runs:
         own = root / run.folder / "checkpoints"
-        shorter = None if own.is_dir() else shorter_run(root, run)
         if own.is_dir():
-            before = read_json(root / run.folder / "run.json") or {}
-            extends |= {run.folder: before["extends"]} if "extends" in before else {}
-        elif shorter and (why := why_not(root, run, shorter)):
-            reasons.setdefault(why, f"{run.folder} begins at step 0, not from {shorter['folder']}")
-        elif shorter:
-            _copy_last(root / shorter["folder"] / "checkpoints", own)
-            extends[run.folder] = shorter["folder"]
+            extends[run.folder] = read_json(own / NOTE) or {}
+        elif shorter := shorter_run(root, run):
+            if (why := why_not(root, run, shorter)) and not run.extends:
+                first = f"{run.folder} begins at step 0, not from {shorter['folder']}"
+                reasons.setdefault(why, first)
+                continue
+            extends[run.folder] = _begin(root, run, shorter)
             print(f"{run.folder} goes on from {shorter['folder']}", file=sys.stderr)
     for why, first in reasons.items():
-        print(f"note: {first}: {why}", file=sys.stderr)
+        way = " (--extend goes on from there all the same)" if why == FALLS else ""
+        print(f"note: {first}: {why}{way}", file=sys.stderr)
     return extends
 
+# %% ../../nbs/86_longer.ipynb #1885239f
+def _begin(root, run, shorter):
+    "Its first checkpoint, with a note; the folder is there whole or not at all."
+    from advlatgan.checkpoints import lengthen
 
-def _copy_last(there, here):
-    "The newest checkpoint; the folder is there whole or not at all."
-    from advlatgan.checkpoints import load
-
-    part = here.with_name(".checkpoints.part")
+    note, steps = dict(extends=shorter["folder"]), run.params["total_steps"]
+    if run.extends:
+        fell = f"rates fell to 0 over {shorter['params']['total_steps']:,} steps"
+        note["course"] = f"{fell}, then went on as those over {steps:,}"
+    own = root / run.folder / "checkpoints"
+    part = own.with_name(".checkpoints.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    shutil.copy(load(there).path, part)
-    part.rename(here)
+    lengthen(root / shorter["folder"] / "checkpoints", part, steps)
+    write_json(part / NOTE, note)
+    part.rename(own)
+    return note

@@ -173,11 +173,13 @@ class Run:
     params: dict  # every parameter, the seed among them
     needs: dict[str, Run] = field(default_factory=dict)  # the runs whose folders it reads
     resources: dict = field(default_factory=dict, compare=False)  # mem_mb, runtime, gpu
+    extends: str = ""  # the folder of a shorter run, where one long run would be another
 
     @property
     def identity(self) -> str:
         needs = {k: r.identity for k, r in self.needs.items()}
-        return json.dumps([self.experiment.name, self.params, needs], sort_keys=True)
+        told = [self.experiment.name, self.params, needs] + [self.extends] * bool(self.extends)
+        return json.dumps(told, sort_keys=True)
 
     @property
     def folder(self) -> str:

@@ -29,9 +29,9 @@ from ..files import lock, read_json, write_json, write_whole
 from .presets import COMMAND, PACKAGE, CallError, Run
 
 # %% auto #0
-__all__ = ['PACKAGES', 'LEFT', 'in_words', 'Progress', 'save_arrays', 'Recorder', 'code_digest', 'provenance', 'short_folder',
-           'scratch_folder', 'local_kernels', 'own_part', 'execute', 'Record', 'are_records', 'read_record',
-           'load_arrays', 'is_finished', 'last_line']
+__all__ = ['PACKAGES', 'ASKED', 'LEFT', 'in_words', 'Progress', 'save_arrays', 'Recorder', 'code_digest', 'provenance',
+           'short_folder', 'scratch_folder', 'local_kernels', 'own_part', 'execute', 'Record', 'are_records',
+           'read_record', 'load_arrays', 'is_finished', 'last_line']
 
 # %% ../../nbs/81_records.ipynb #d11cb06a
 def in_words(values: dict) -> str:
@@ -238,6 +238,7 @@ def _as_template(path):
     return str(path).replace("{", "{{").replace("}", "}}")
 
 # %% ../../nbs/81_records.ipynb #b44a5461
+ASKED = ("experiment", "params", "needs", "extends", "course")  # of a run
 LEFT = ("record.json", "record.part.json", "arrays.npz", "progress.json", "error.json")
 
 
@@ -253,7 +254,7 @@ def execute(
         lock(where / ".lock").close()  # after the kernel of one that was killed
         for old in LEFT:
             (where / old).unlink(missing_ok=True)
-        asked = {k: run[k] for k in ("experiment", "params", "needs", "extends") if k in run}
+        asked = {k: run[k] for k in ASKED if k in run}
         write_json(where / "run.json", asked)
         os.environ["ADVLATGAN_RUN"] = str(where.resolve())
         origin = provenance(Path(run["notebook"]))

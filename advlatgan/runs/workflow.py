@@ -102,14 +102,19 @@ def run_job(
     run = todo["runs"][folder]
     end_when(lambda: os.getppid() != int(parent) or is_over(root, todo["command"]))
     os.environ |= {k: str(run["threads"]) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with one_gpu(root, todo["gpus"]):
-        try:
+    try:
+        with one_gpu(root, todo["gpus"]):
             execute(root, folder, run)
-        except Exception as error:
-            write_json(root / folder / "error.json", dict(error=last_line(error)))
-            return 1
-        finally:
-            (root / folder / "progress.json").unlink(missing_ok=True)
+    except Exception as error:
+        write_json(root / folder / "error.json", dict(error=last_line(error)))
+        return 1
+    except KeyboardInterrupt:
+        (root / folder / "progress.json").unlink(missing_ok=True)
+        if todo["elsewhere"]:
+            os.killpg(0, signal.SIGKILL)
+        raise
+    finally:
+        (root / folder / "progress.json").unlink(missing_ok=True)
     return 0
 
 # %% ../../nbs/84_workflow.ipynb #ade22683
@@ -127,7 +132,7 @@ def _entry(run, elsewhere, gpus, extends):
         needs={k: n.folder for k, n in run.needs.items()},
         resources=dict(gpu=int(on_gpu)) | RESOURCES | (run.resources if elsewhere else {}),
     )
-    return entry | (dict(extends=extends) if extends else {})
+    return entry | extends
 
 # %% ../../nbs/84_workflow.ipynb #b89c4bee
 def write_plan(
@@ -136,7 +141,7 @@ def write_plan(
     targets: list[Run],  # those that are to be made
     command: str,  # a name that no other command has
     elsewhere: bool = False,  # on other hosts
-    extends: dict | None = None,  # folder -> that of the run that it goes on from
+    extends: dict | None = None,  # folder -> that its run goes on from which
 ) -> dict:  # the plan
     "Write down what Snakemake is to do."
     gpus = 0 if elsewhere else _gpus()
@@ -146,7 +151,9 @@ def write_plan(
         elsewhere=elsewhere,
         gpus=gpus,
         targets=[r.folder for r in targets],
-        runs={r.folder: _entry(r, elsewhere, gpus, (extends or {}).get(r.folder)) for r in runs},
+        runs={
+            r.folder: _entry(r, elsewhere, gpus, (extends or {}).get(r.folder, {})) for r in runs
+        },
     )
     write_json(root / PLAN, todo)
     return todo
@@ -225,6 +232,8 @@ def _stop(process, polite):
 def _error(root, folder):
     "Why there is no record."
     told, log = read_json(root / folder / "error.json") or {}, root / ".snakemake.log"
+    if not told and shutil.disk_usage(root).free < 2**16:  # then nobody could write why
+        return f"no space left on the disk of {root / folder}"
     if not (root / folder / "run.json").exists():
         return told.get("error", f"it was not started, see {log}")
     name = glob.escape(folder.replace("/", "_"))
@@ -251,7 +260,7 @@ def carry_out(
         anew = [r for r in missing if force and r in runs]
         for run in anew:
             shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
-        extends = go_on(root, [r for r in missing if r not in anew])
+        extends = go_on(root, [r for r in missing if r.extends or r not in anew])
         _remove(root, missing, "record", "run", "error", "progress")
         elsewhere = chosen_executor(extra) not in LOCAL
         write_plan(root, everything, missing, scratch.name, elsewhere, extends)
