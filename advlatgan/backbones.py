@@ -108,8 +108,8 @@ def backbone(name: str) -> Backbone:
 # %% ../nbs/59_backbones.ipynb #49f6074a
 def with_method(
     phases: list[Phase],  # of a backbone
-    method: str,  # "bare", "qua", "msgan", "div", or several: "qua+div"
-    n_adv: int = 1,  # -qua: mining steps
+    method: str,  # "bare", "qua", "qua-m", "msgan", "div", or several: "qua+div"
+    n_adv: int = 1,  # -qua: mining steps; -qua-m, which stops at the reals' logits: at most
     eps: float = 0.03,  # -qua: their size
     stats: str = "eval",  # -qua and -div: batch norm while mining, see `mining.frozen`
     d_sees: str = "ordinary",  # msgan and -div: latents of D's fakes
@@ -128,6 +128,7 @@ def with_method(
     known = {
         "bare": lambda phases: phases,
         "qua": partial(advlatgan.qua, n_adv=n_adv, eps=eps, stats=stats),
+        "qua-m": partial(advlatgan.qua, n_adv=n_adv, eps=eps, stats=stats, stop="matched"),
         "msgan": partial(advlatgan.msgan, **seeking),
         "div": partial(advlatgan.div, **seeking, **start, **ratio),
     }

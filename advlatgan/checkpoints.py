@@ -188,6 +188,16 @@ class Checkpoint:
             _restore(net, self.state.get(name), f"{self.path}: {name}")
         return G.to(device).eval(), D.to(device).eval()
 
+    def network(
+        self,
+        net: nn.Module,  # built as the one in training was
+        name: str,  # under which that was trained: "S", "E"
+        device: str | torch.device = "cpu",  # where to put it
+    ) -> nn.Module:  # the same, in eval mode
+        "A further network, set to what is kept of it."
+        _restore(net, self.state.get(name), f"{self.path}: {name}")
+        return net.to(device).eval()
+
 # %% ../nbs/42_checkpoints.ipynb #1c555416
 def _build(spec, where):
     "`nets.build(**spec)`; what is wrong with it in one line."

@@ -11,8 +11,16 @@ from dataclasses import replace
 
 import torch
 
-from . import backbones, data, features, nets, nets_conditional, nets_ivgan
-from .data import decoding
+from advlatgan import (
+    backbones,
+    data,
+    features,
+    importing,
+    nets,
+    nets_conditional,
+    nets_ivgan,
+    sample,
+)
 from .device import PRECISIONS, find_device
 from .files import nearest
 from .methods.ivgan import check_blocks
@@ -243,14 +251,38 @@ def check_walked(
     real_split: str = "train",
     img_size: int = 0,
     network: str = "",
+    space: str = "z",
+    label: int | None = None,  # None: there is no such parameter; -1: none is named
     device: str = "auto",
     extractor: str = "",
 ) -> None:
     "Refuse a run on a network that is not there, or that nothing can be measured against."
     find_device(device)
-    _described(dataset, real_split, img_size)
-    path = decoding.root() / network
-    if network and not path.exists():
-        raise ValueError(f"network is {network!r}: there is no {path}")
+    real = _described(dataset, real_split, img_size)
+    if network:
+        _check_network(importing.placed(network), space, label, real)
+    elif label not in (None, -1):
+        raise ValueError(f"label is {label}: the networks trained here have no classes, leave it")
     if extractor:
         _extractor_there(extractor)
+
+
+def _check_network(path, space, label, real):
+    "Refuse what is no network, or has other latents or classes, or makes other pictures."
+    if not path.exists():
+        raise ValueError(f"network: there is no {path}")
+    G, D = importing.networks(path, images=0)
+    sample.in_space(G, space)
+    channels, _, size = real.x.shape[1:]
+    if getattr(G, "img_size", size) != size:
+        own = f"{path.name} makes pictures of {G.img_size} pixels"
+        raise ValueError(f"{own}, the reals have {size}: set img_size={G.img_size}")
+    if getattr(G, "img_channels", 1) > channels:
+        raise ValueError(f"{path.name} makes pictures in colour, {real.name} is grey: name another")
+    k = getattr(G, "num_classes", 0)
+    if label is None or label == -1 and not k:
+        return
+    if not k:
+        raise ValueError(f"label is {label}: {path.name} has no classes, leave it out")
+    if not 0 <= label < k:
+        raise ValueError(f"label is {label}: {path.name} has classes 0 to {k - 1}, name one")

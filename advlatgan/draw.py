@@ -41,11 +41,12 @@ def latents(
     G: nn.Module,  # has z_dim
     n: int,
     seed: int = 0,
+    y: Tensor | None = None,  # their labels, (n,); None: `labels`
 ) -> Tensor:  # (n, z_dim), from N(0, I) or what G makes of them
     "Latents of a seed; the first m of n are those of m."
     rng = torch.Generator().manual_seed(seed)
     blocks = [torch.randn(128, drawn_dim(G), generator=rng) for _ in range(-(-n // 128))]
-    return drawn(G, torch.cat(blocks)[:n], labels(G, n))
+    return drawn(G, torch.cat(blocks)[:n], labels(G, n) if y is None else y)
 
 
 def labels(

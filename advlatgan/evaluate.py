@@ -254,9 +254,12 @@ def generated(
     part: int = 64,  # images in a batch that is handed on
     root: str | Path | None = None,  # data root, for a method that needs reals
     progress: Callable = lambda it: it,  # wraps the batches
+    space: str = "z",  # whose latents are drawn and refined; "w": StyleGAN2's styles
+    else_reals: str | None = None,  # for such a method, where the training names no set
 ) -> tuple[Generated, dict]:  # and where they come from
     "What the generator of a checkpoint makes."
-    sampler, origin = sample.load_sampler(checkpoint, seed, refine, device, batch_size, None, root)
+    how = refine, device, batch_size, None, root, space, else_reals
+    sampler, origin = sample.load_sampler(checkpoint, seed, *how)
     names = tuple(origin["about"].get("classes", ()))
     batches = progress(sampler.batches(n))
     parts = (p for x in batches for p in x.split(part))
@@ -399,6 +402,7 @@ def command(
     bf16: _Bf16 = False,
     seed: _Seed = 0,
     offline: _Offline = False,
+    space: sample.Space = "z",
 ) -> int:  # exit status
     "Measure pictures, or what a checkpoint generates, against a data set."
     asked = sample.refine_options(refine, method, n_adv, eps, d_output)
@@ -413,7 +417,8 @@ def command(
         warnings.simplefilter("always", UserWarning)
         try:
             real, net = data_name(data, root), features.load_extractor(extractor, root, not offline)
-            fake, origin = _fake(images, n, seed, asked, device, batch_size, root, img_size)
+            which = n, seed, asked, device, batch_size, root, img_size, real, space
+            fake, origin = _fake(images, *which)
             of = lambda s: image_dataset(real, root, s, img_size)
             bar = {"desc": net.name, "unit": "batch", "leave": False, "disable": None}
             options["progress"] = lambda it: tqdm(it, **bar)
@@ -427,15 +432,17 @@ def command(
     return _deliver(found | {"images": str(images), **origin}, place)
 
 # %% ../nbs/55_evaluate.ipynb #7144d6dd
-def _fake(images, n, seed, refine, device, batch_size, root, img_size):
+def _fake(images, n, seed, refine, device, batch_size, root, img_size, real, space):
     "The images of a call, and what is known of where they come from."
     if _is_checkpoint(images):
         part = batch_size or (8 if device.type == "cpu" else 64)  # as `features.extract` has it
         n = 10_000 if n is None else n
-        made, origin = generated(images, n, seed, refine, device, batch_size or 64, part, root)
+        how = refine, device, batch_size or 64, part, root
+        made, origin = generated(images, n, seed, *how, space=space, else_reals=real)
         return made, {"generator": origin}
-    if n is not None or refine:
-        raise ValueError(f"--n and --refine are for checkpoints: {images} holds images already")
+    if n is not None or refine or space != "z":
+        what = "--n, --refine and --space are for checkpoints"
+        raise ValueError(f"{what}: {images} holds images already")
     return read_images(images, root, img_size), {}
 
 

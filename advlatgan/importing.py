@@ -17,11 +17,12 @@ import typer
 from torch import nn
 
 from . import checkpoints
+from .data import decoding
 from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
 from .sample import path_of
 
 # %% auto #0
-__all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'networks', 'load_weights']
+__all__ = ['specification', 'as_checkpoint', 'import_official', 'command', 'networks', 'placed', 'load_weights']
 
 # %% ../nbs/49_import.ipynb #f8cf5f3d
 def specification(
@@ -70,7 +71,7 @@ def import_official(
         G.psi = G.settings["psi"] = psi
     with open(pkl, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    about = dict(source=Path(pkl).name, source_sha256=digest, data="as its authors say")
+    about = dict(source=Path(pkl).name, source_sha256=digest)
     return as_checkpoint(found, out, about, images)
 
 
@@ -101,7 +102,7 @@ def command(
 def networks(
     path: str | Path,  # a checkpoint, a folder of them, or an official pickle (.pkl)
     device: str | torch.device = "cpu",
-    images: int = 64,  # of G, for the minibatch statistic of a pickle's D
+    images: int = 64,  # of G, for the minibatch statistic of a pickle's D; 0: left to batches
 ) -> tuple[nn.Module, nn.Module]:  # (G, D), in eval mode; G is the averaged one if there is one
     "The networks of a file, whoever wrote it."
     if Path(path).suffix != ".pkl":
@@ -110,8 +111,15 @@ def networks(
     G = found.get("G_ema", found.get("G"))
     if G is None or "D" not in found:
         raise ValueError(f"{path} holds {', '.join(found)}: both G or G_ema, and D are needed")
-    hold_batch_std(G, found["D"], images)
-    return G.to(device), found["D"].to(device)
+    G, D = G.to(device), found["D"].to(device)
+    if images:
+        hold_batch_std(G, D, images)
+    return G, D
+
+
+def placed(network: str) -> Path:  # as a parameter of an experiment names it
+    "Where a network is: the path itself, or below the data root."
+    return decoding.root() / Path(network).expanduser()
 
 # %% ../nbs/49_import.ipynb #568df361
 def load_weights(

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .files import look_up, nearest
 
 # %% auto #0
-__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs']
+__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs', 'levels', 'quantiles', 'quantile_targets', 'cut_back', 'matched']
 
 # %% ../nbs/30_mining.ipynb #800a3bba
 STATS = ("eval", "batch", "official")
@@ -324,3 +324,74 @@ def hard_pairs(
 
     objective = pair_objective(G, z0, y, offset, inverse, reduction, stats)
     return method(objective, z0, n_adv, eps, radius, start=start)
+
+# %% ../nbs/33_targets.ipynb #7b870ace
+def levels(
+    d: Tensor,  # logits, (n,)
+    among: Tensor,  # those that they are ranked among, (m,)
+) -> Tensor:  # (n,), in [0, 1]
+    "Share of `among` below each logit, and half of those equal to it."
+    s = among.sort().values
+    below, up_to = torch.searchsorted(s, d), torch.searchsorted(s, d, right=True)
+    return (below + up_to).double() / (2 * len(s))
+
+
+def quantiles(
+    values: Tensor,  # (R,)
+    level: Tensor,  # (n,), in [0, 1]
+) -> Tensor:  # (n,)
+    "Quantiles; at level (i - 1/2) / R the i-th smallest, straight lines between."
+    s = values.sort().values.double()
+    at = (level * len(s) - 0.5).clamp(0, len(s) - 1)
+    low = at.floor().long()
+    high = (low + 1).clamp(max=len(s) - 1)
+    return torch.lerp(s[low], s[high], at - low)
+
+# %% ../nbs/33_targets.ipynb #fac3f7f9
+def quantile_targets(
+    d: Tensor,  # logits of a batch of fakes, (n,)
+    d_real: Tensor,  # of a batch of reals, (R,)
+) -> Tensor:  # (n,), as d
+    "The real logit at each one's rank."
+    return quantiles(d_real, levels(d, d)).to(d)
+
+# %% ../nbs/33_targets.ipynb #082f198b
+def cut_back(
+    before: Tensor,  # (B, …)
+    after: Tensor,  # (B, …)
+    d_before: Tensor,  # their logits, (B,)
+    d_after: Tensor,
+    goal: Tensor,  # between the two
+) -> Tensor:  # (B, …)
+    "Where a straight line between the logits meets the goal."
+    share = ((goal - d_before) / (d_after - d_before)).to(after)
+    return torch.lerp(before, after, share.view(-1, *[1] * (after.ndim - 1)))
+
+# %% ../nbs/33_targets.ipynb #2c91e125
+def matched(
+    logit: Callable[[Tensor], Tensor],  # latents to logits (B,), frozen
+    z: Tensor,  # latents, (B, …)
+    goal: Tensor,  # their targets, (B,)
+    n_adv: int,  # steps at most
+    eps: float,  # step size, in units of z
+    radius: float | None = None,  # l_inf ball around z, or None
+) -> Tensor:  # detached, as z
+    "I-FGSM upwards, each latent until its logit has reached its target."
+    check_steps(n_adv, eps, radius)
+    far, z_adv = inf if radius is None else radius, z.detach()
+    with torch.no_grad():
+        d = logit(z_adv)
+        for _ in range(n_adv):
+            g = gradient(logit, z_adv).sign()
+            new = (z_adv + eps * g).clamp(z - far, z + far)
+            d_new = logit(new)
+            there = (d < goal) & (d_new >= goal)
+            new = torch.where(_each(there, z), cut_back(z_adv, new, d, d_new, goal), new)
+            on = d < goal
+            z_adv = torch.where(_each(on, z), new, z_adv)
+            d = torch.where(there, goal, torch.where(on, d_new, d))
+    return z_adv
+
+
+def _each(mask, z):
+    return mask.view(-1, *[1] * (z.ndim - 1))

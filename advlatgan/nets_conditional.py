@@ -136,11 +136,12 @@ STAGES = {  # image size: G's channels (the small map's first), D's, how many of
     28: ((256, 256, 256), (256, 256, 256, 256), 2),
     32: ((256, 256, 256, 256), (256, 256, 256, 256), 2),
     48: ((1024, 1024, 512, 256, 128), (64, 128, 256, 512, 1024), 5),
+    128: ((1536, 1536, 768, 384, 192, 96), (96, 192, 384, 768, 1536, 1536), 5),
 }
 
 
 def conditional_resnet(
-    img_size: int,  # 28, 32 or 48
+    img_size: int,  # 28, 32, 48 or 128
     img_channels: int,
     num_classes: int,  # k
     z_dim: int = 128,

@@ -63,13 +63,14 @@ class Phase:
 
     name: str  # "D": its loss is told as loss_D
     trains: str | tuple[str, ...]  # names of the networks
-    loss: Callable  # (nets, batch) -> scalar
+    loss: Callable  # (nets, batch) -> scalar; its `sees`: a phase whose optimiser it takes third
     opt: Callable = Adam()  # parameters -> optimiser; phases that train the same share theirs
     times: int = 1  # how often it runs in a step
     every: int = 1  # steps from one in which it runs to the next; it runs in the first
     draws: str = "xz"  # new each time: x (reals, their labels), z (latents), y (labels, evenly)
     batch_size: int | None = None  # latents; None: as many as the config has reals
-    latents: Callable | None = None  # (nets, z, y) -> latents: moved, or tile after tile
+    latents: Callable | None = None  # (nets, z, y) -> latents: moved, or tile after tile;
+    # one that has `with_reals` is also given the reals and their labels
     after: Callable | None = None  # (nets) -> None, when the optimiser has stepped
 
     def __post_init__(self):
@@ -136,13 +137,13 @@ def _filled(y, n):
 class _Criterion(nn.Module):
     "A phase's loss as a module that holds the networks it trains."
 
-    def __init__(self, phase, nets):
+    def __init__(self, phase, nets, seen=()):
         super().__init__()
         self.trained = nn.ModuleList(getattr(nets, name) for name in phase.trains)
-        self.phase, self.nets = phase, nets
+        self.phase, self.nets, self.seen = phase, nets, seen
 
     def forward(self, *batch):
-        return self.phase.loss(self.nets, Batch(*batch))
+        return self.phase.loss(self.nets, Batch(*batch), *self.seen)
 
 
 def _shared(criterion, device):
@@ -153,23 +154,24 @@ def _shared(criterion, device):
     return DistributedDataParallel(criterion, device_ids=ids)
 
 # %% ../nbs/40_training.ipynb #0b80c617
-def _moved(phase, nets, z, y):
+def _moved(phase, nets, z, y, *reals):
     "The latents that the phase's loss sees: as many as it drew, or tiles of as many."
-    n, z = len(z), phase.latents(nets, z, y)
+    more = reals if getattr(phase.latents, "with_reals", False) else ()
+    n, z = len(z), phase.latents(nets, z, y, *more)
     require(len(z) and len(z) % n == 0, f"{phase.name}.latents", len(z), f"{n}, or a multiple")
     return z
 
 
-def _step_of(phase, nets, opt, precise, device):
+def _step_of(phase, nets, opt, precise, device, seen=()):
     "A step of the phase: (x, y, z, y_z) -> loss, detached."
     others = [net for name, net in vars(nets).items() if name not in phase.trains]
-    criterion, frozen = _shared(_Criterion(phase, nets), device), _Frozen(others)
+    criterion, frozen = _shared(_Criterion(phase, nets, seen), device), _Frozen(others)
 
     def step(x, y, z, y_z):
         with frozen:
             with precise():
                 if phase.latents is not None:
-                    z = _moved(phase, nets, z, y_z)
+                    z = _moved(phase, nets, z, y_z, x, y)
                     y_z = _filled(y_z, len(z))
                 loss = criterion(x, y, z, y_z)
             opt.zero_grad()
@@ -338,6 +340,8 @@ def _check_phases(phases, nets, config):
         same = described(first.setdefault(p.trains, p).opt) == described(p.opt)
         expected = f"that of {first[p.trains].name}, which trains the same"
         require(same, f"{p.name}.opt", p.opt, expected)
+        sees = getattr(p.loss, "sees", names[0])
+        require(sees in names, f"{p.name}.loss.sees", sees, f"one of {', '.join(names)}")
     _check_latents(phases, getattr(nets.get("G"), "num_classes", 0), config)
 
 
@@ -355,8 +359,9 @@ def _check_latents(phases, num_classes, config):
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     if z_dim != config.z_dim:
-        both = f"z_dim is {config.z_dim} and G takes latents of {z_dim}"
-        raise ValueError(f"{both}: make them the same")
+        raise ValueError(
+            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
+        )
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
@@ -407,9 +412,8 @@ class _Run:
     def parts(self):
         "All that has a state, by name."
         found = self.nets | self.hooks | dict(self.optimisers.values())
-        found |= dict(losses=self.losses, history=self.history)
-        found |= dict(rng_z=self.draw.rng_z, rng_x=self.draw.rng_x)
-        found |= dict(rng_torch=torch.default_generator)
+        found |= dict(losses=self.losses, history=self.history, rng_z=self.draw.rng_z)
+        found |= dict(rng_x=self.draw.rng_x, rng_torch=torch.default_generator)
         if self.device.type == "cuda":
             found["rng_cuda"] = torch.cuda.default_generators[self.device.index]
         if hasattr(self.draw.batches, "state_dict"):
@@ -423,9 +427,10 @@ class _Run:
             torch.manual_seed(torch.initial_seed() + self.rank + self.n_processes * done)
         self.steps = {}
         for phase in self.phases:
-            opt = self.optimisers[phase.trains][1]
+            opt, sees = self.optimisers[phase.trains][1], getattr(phase.loss, "sees", None)
             _capturable(opt, graphs, self.device)
-            step = _step_of(phase, self.space, opt, self._precise, self.device)
+            seen = [self.optimisers[p.trains][1] for p in self.phases if p.name == sees]
+            step = _step_of(phase, self.space, opt, self._precise, self.device, seen)
             self.steps[phase.name] = Graphed(step) if graphs else step
 
     def _precise(self):
@@ -436,8 +441,7 @@ class _Run:
         for _, opt in self.optimisers.values():
             _set_rates(opt, step, self.config)
         for phase in self.phases:
-            due = (step - 1) % phase.every == 0
-            for _ in range(phase.times * due):
+            for _ in range(phase.times * ((step - 1) % phase.every == 0)):
                 batch = [rows_of(t, self.rank, self.n_processes) for t in self.draw(phase)]
                 self.losses[phase.name] = self.steps[phase.name](*batch)
         if self.config.ema:
@@ -458,17 +462,17 @@ def train(
     checkpoint: str | Path | None = None,  # folder of this run's checkpoints; resumed from them
     checkpoint_every: int = 1000,  # steps between two of them; the last step has one in any case
     spec: dict | None = None,  # what `nets.build` was given, so that a checkpoint builds G and D
+    about: dict | None = None,  # more that a checkpoint tells its reader, plain data
 ) -> list[dict[str, float]]:  # {step, loss_D, …} every `log_every` steps, from step 1 on
     "Carry out the phases, total_steps times; leaves all networks in eval mode."
-    counts = dict(log_every=log_every, checkpoint_every=checkpoint_every)
-    _check_call(nets, data, phases, config, **counts)
+    _check_call(nets, data, phases, config, log_every=log_every, checkpoint_every=checkpoint_every)
     device = find_device(device)
     require(not graphs or device.type == "cuda", "device", str(device), "cuda, which graphs need")
     if config.ema:
         nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)
     settings = _settings(config, phases, data, spec, run.precision, run.fixed)
-    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())))
+    about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
     run.begin(done, graphs)

@@ -67,8 +67,11 @@ def ends(
         if other is not None:
             free.remove(other)
             found.append((first, other))
-    starts, others = zip(*found) if found else ((), ())
-    return torch.tensor(starts, dtype=torch.int64), torch.tensor(others, dtype=torch.int64)
+    if not found:
+        way_out = "draw more, or take an extractor that tells them apart"
+        raise ValueError(f"the good half of {len(d)} latents is of one kind: {way_out}")
+    starts, others = torch.tensor(found).T
+    return starts, others
 
 # %% ../nbs/64_walk.ipynb #61ae3c58
 class Looked(NamedTuple):
@@ -89,6 +92,7 @@ def looked(
     extractor: Extractor,
     real: Tensor,  # features of reals (R, F)
     batch_size: int = 50,
+    channels: int | None = None,  # of the reals; None: as G's
 ) -> Looked:  # on the CPU
     "Images, logits, classes and distances, a batch at a time."
     device, made, logits = next(D.parameters()).device, [], []
@@ -97,6 +101,6 @@ def looked(
         x = G(z[rows].to(device), *label)
         logits.append(D(x, *label).float().cpu())
         made.append(draw.in_bytes(x))
-    f = features.extract(extractor, torch.cat(made), device=device)
+    f = features.extract(extractor, torch.cat(made), device=device, channels=channels)
     near = torch.cdist(f.x, real.to(f.x)).amin(1)
     return Looked(torch.cat(made), torch.cat(logits), f.probs.argmax(1).cpu(), near.cpu())

@@ -81,7 +81,7 @@ WRONG = {
     "batch_size is 0": ["--batch-size", "0"],
     "there is no such device": ["--device", "gpu"],
     "add --refine": ["--n-adv", "3"],
-    "--n and --refine are for checkpoints": ["--refine"],
+    "--n, --refine and --space are for checkpoints": ["--refine"],
     "are for checkpoints": ["--n", "5"],
     "unknown range '5': known": ["--range", "5"],
     "cannot be written to": ["--record", "nowhere/r.json"],

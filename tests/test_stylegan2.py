@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,11 +13,13 @@ import pytest
 import torch
 from conftest import ROOT
 from killed import kill, same_state
+from PIL import Image
 from safetensors import safe_open
 
 from advlatgan import checkpoints, importing, nets, refiners, sample
 from advlatgan.augment import AugmentPipe
 from advlatgan.data import ImageData
+from advlatgan.files import read_json
 from advlatgan.methods import stylegan2
 from advlatgan.nets_stylegan2 import InW, StyleD, StyleG, hold_batch_std, load_official, pair
 from advlatgan.nets_stylegan2.official import OF_D, OF_G, SHARED, official_state, options
@@ -119,6 +122,89 @@ def test_the_command_imports_and_what_it_made_is_sampled(advlatgan, tmp_path):
     call = ("--out", tmp_path / "pictures", "--n", 5, "--refine", "--n-adv", 2, "--device", "cpu")
     done = advlatgan("sample", tmp_path / "run", *call)
     assert done.returncode == 0 and (tmp_path / "pictures/grid.png").exists(), done.stderr
+
+
+@needs_oracles
+def test_what_was_imported_is_measured_in_z_and_in_w(command, tmp_path):
+    "Mined in W, and by the walk that needs reals: those that it is measured against."
+    importing.import_official(ORACLES / "grey_skip.pkl", tmp_path / "run")
+    asked = "--n 20 --data mnist5k --extractor mnistcnn --protocols fid20 --device cpu".split()
+    asked = ["evaluate", tmp_path / "run", *asked, "--img-size", 8, "--root", tmp_path]
+    mined, found = ("--refine", "--n-adv", 2, "--eps", 0.1, "--d-output", "logit"), {}
+    matched = (*mined, "--method", "advlatgan-m")
+    for space, more in (("z", ()), ("w", ()), ("z", mined), ("w", mined), ("w", matched)):
+        status, out, err = command(*asked, "--space", space, *more)
+        assert status == 0 and "fd_mnistcnn_20" in out, err
+        record = read_json(tmp_path / "run.evaluation.json")
+        assert record["generator"].get("space", "z") == space
+        found[space, more] = record["metrics"]["fd_mnistcnn_20_train"]
+    assert found["z", ()] == pytest.approx(found["w", ()], rel=1e-3)
+    bare, walked = found["w", ()], [found[space, mined] for space in "zw"]
+    assert len({round(v, 3) for v in (bare, *walked)}) == 3, found
+    assert record["generator"]["refine"]["d_real"].startswith("5,000 of mnist5k train")
+    status, _, err = command(*asked, "--space", "v")
+    assert status == 2 and "unknown space 'v'" in err and err.count("\n") == 1
+
+
+@pytest.fixture
+def own(tmp_path):
+    "Somebody's pickles in a home of his, colour pictures beside it, and a call's environment."
+    (tmp_path / "home").mkdir()
+    for name in ("base", "cifar", "grey_skip"):
+        shutil.copy(ORACLES / f"{name}.pkl", tmp_path / "home")
+    noise = torch.randint(256, (24, 16, 16, 3), generator=torch.Generator().manual_seed(0))
+    (tmp_path / "pictures").mkdir()
+    for i, x in enumerate(noise.to(torch.uint8).numpy()):
+        Image.fromarray(x).save(tmp_path / f"pictures/{i}.png")
+    return dict(HOME=str(tmp_path / "home"), ADVLATGAN_DATA=str(tmp_path))
+
+
+@needs_oracles
+def test_the_papers_figures_of_ones_own_network(advlatgan, tmp_path, own):
+    "A relative path, one from home, a folder that was imported; with classes and without; Z and W."
+    where = dict(cwd=tmp_path / "pictures", env=own)
+    coloured = "label=1 dataset=folder:. img_size=16 n_drawn=40 n_walks=2 n_steps=3 n_shown=1"
+    importing.import_official(ORACLES / "grey_skip.pkl", tmp_path / "home/grey")
+    calls = [
+        ["fig03_walk", "network=../home/cifar.pkl", "space=z,w", *coloured.split()],
+        ["fig10_defects", "network=~/cifar.pkl", "space=w", "dataset=folder:.", "img_size=16"],
+        ["fig10_defects", "network=~/grey", "space=z", "img_size=8"],
+    ]
+    for name, *given in calls:
+        given = ["n_adv=1", "n_real=20", "device=cpu", *given]
+        done = advlatgan("run", name, "-p", *given, "--out", tmp_path / "out", **where)
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "network" not in done.stderr and ".md" in done.stdout
+    records = [read_json(f) for f in (tmp_path / "out").glob("*/*/record.json")]
+    assert sorted(r["experiment"] for r in records) == ["fig03_walk"] * 2 + ["fig10_defects"] * 2
+    assert all(r["needs"] == {} and r["params"]["network"][0] == "/" for r in records)
+    assert all("label" not in r["params"] or r["params"]["label"] == 1 for r in records)
+
+
+@needs_oracles
+def test_a_network_of_ones_own_that_does_not_fit_is_one_line(command, tmp_path, own, monkeypatch):
+    "Before anything starts."
+    monkeypatch.chdir(tmp_path / "pictures")
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "home/other.pkl").write_bytes(pickle.dumps([1, 2]))
+    coloured = ["dataset=folder:.", "img_size=16"]
+    wrong = {
+        "label is -1: cifar.pkl has classes 0 to 2": ["network=~/cifar.pkl", *coloured],
+        "label is 3: cifar.pkl has classes 0 to 2": ["network=~/cifar.pkl", *coloured, "label=3"],
+        "base.pkl has no classes": ["network=~/base.pkl", *coloured, "img_size=32", "label=0"],
+        "16 pixels, the reals have 32": ["network=~/cifar.pkl", *coloured, "img_size=32"],
+        "mnist5k is grey": ["network=~/cifar.pkl", "img_size=16", "label=0"],
+        "nothing.pkl": ["network=~/nothing.pkl"],
+        "another program": ["network=../home/other.pkl"],
+        "no checkpoint": ["network=."],
+    }
+    for words, given in wrong.items():
+        given = dict(pair.split("=") for pair in given)
+        asked = [f"{k}={v}" for k, v in given.items()]
+        status, _, said = command("run", "fig03_walk", "-p", *asked, "--out", tmp_path / "out")
+        assert status == 2 and words in said and said.count("\n") == 1, (words, said)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_refuses_in_one_line(advlatgan, tmp_path):

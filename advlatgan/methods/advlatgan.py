@@ -12,13 +12,24 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..files import nearest
-from .gan import changed, phase
-from ..mining import STATS, check_pairs, hard_pairs, ifgsm, pair_ratio, quality_objective
+from ..files import look_up, nearest
+from .gan import changed, label, phase
+from advlatgan.mining import (
+    STATS,
+    Objective,
+    as_logits,
+    check_pairs,
+    hard_pairs,
+    ifgsm,
+    matched,
+    pair_ratio,
+    quality_objective,
+    quantile_targets,
+)
 from ..training import Phase
 
 # %% auto #0
-__all__ = ['PAIR_FORMS', 'Mined', 'qua', 'ModeSeeking', 'Pairs', 'at_random', 'Hard', 'msgan', 'div']
+__all__ = ['PAIR_FORMS', 'Mined', 'Matched', 'qua', 'ModeSeeking', 'Pairs', 'at_random', 'Hard', 'msgan', 'div']
 
 # %% ../../nbs/52_advlatgan.ipynb #a843ab82
 @dataclass(frozen=True)
@@ -36,7 +47,28 @@ class Mined:
         objective = quality_objective(nets.G, nets.D, y, self.form, self.stats)
         return self.method(objective, z, self.n_adv, self.eps, self.radius)
 
+# %% ../../nbs/52_advlatgan.ipynb #qua00m01
+@dataclass(frozen=True)
+class Matched:
+    "Latents moved until their logits are those of the batch's reals, to be a phase's `latents`."
 
+    n_adv: int  # steps at most
+    eps: float  # their size, in units of z
+    radius: float | None  # l_inf ball around z, or None
+    stats: str  # which batch-norm statistics mining sees, see `mining.frozen`
+
+    with_reals = True  # see `training.Phase`
+
+    def __call__(self, nets, z: Tensor, y: Tensor | None, x_real: Tensor, y_real) -> Tensor:
+        judge = lambda x, y: as_logits(nets.D(x, *label(y)), len(x))
+        logit = Objective(
+            lambda z: judge(nets.G(z, *label(y)), y), nets.G, nets.D, stats=self.stats
+        )
+        with torch.no_grad(), logit.frozen():
+            goal = quantile_targets(logit(z), judge(x_real, y_real))
+            return matched(logit, z, goal, self.n_adv, self.eps, self.radius)
+
+# %% ../../nbs/52_advlatgan.ipynb #qua00m03
 def qua(
     phases: list[Phase],  # of a GAN
     n_adv: int = 1,  # mining steps per step of D (t_z of Alg. 1)
@@ -45,11 +77,14 @@ def qua(
     form: str = "nonsat",  # of Eq. 5
     method: Callable = ifgsm,  # how to mine
     stats: str = "eval",  # batch norm while mining: "eval", "batch", or "official" (train mode)
+    stop: str | None = None,  # "matched": at the batch's real logits, after n_adv steps at most
 ) -> list[Phase]:
     "AdvLatGAN-qua, Alg. 1: the latents of D's fakes are mined first."
     if phase(phases, "D").latents is not None:
         raise ValueError("D's latents are chosen already: give qua its phases first, or d_sees")
     _check_stats(stats)
+    if look_up("stop", stop, {None: False, "matched": True}):
+        return changed(phases, "D", latents=Matched(n_adv, eps, radius, stats))
     return changed(phases, "D", latents=Mined(n_adv, eps, radius, form, method, stats))
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -54,11 +54,16 @@ class Mixture:
     data: object
     phases: list
     pi: Callable[[], Tensor]  # shares of regions for sampling, (k,); after training
+    about: dict = field(default_factory=dict)  # for `train`: a checkpoint then says how to sample
 
 
-def _mixture(pair, channels, k, data, phases, ids, **others):
+def _mixture(pair, channels, k, data, phases, ids, told=None, **others):
     G, D = pair(k, channels)
-    return Mixture({"G": G, "D": D} | others, data, phases, lambda: shares(ids(), k))
+    pi = lambda: shares(ids(), k)
+    told = told or dict(pi=pi().tolist())
+    spec = getattr(others.get("S"), "spec", None)  # of a partitioner from plain numbers
+    about = dict(mixture=told | ({} if spec is None else dict(S=spec)))
+    return Mixture({"G": G, "D": D} | others, data, phases, pi, about)
 
 
 def _one(m, pair, channels, data, options):
@@ -103,7 +108,8 @@ def mixture(
     if method == "Self-Cond-GAN":
         clusters = Clusters(data, k, renew, seed=seed)
         phases = self_conditioned(phases, clusters)
-        return _mixture(pair, channels, k, Numbered(data), phases, lambda: clusters.ids.cpu())
+        ids, told = lambda: clusters.ids.cpu(), dict(ids=["D.after", "ids"], k=k)
+        return _mixture(pair, channels, k, Numbered(data), phases, ids, told)
     if method == "class-conditional":
         k = data.num_classes
         return _mixture(pair, channels, k, data, phases, lambda: data.y.cpu())

@@ -15,14 +15,22 @@ from torch.func import functional_call
 
 from ..files import require
 from ..losses import gan_loss
-from .gan import DLoss, GLoss, changed, gan, judge, judge_both, phase
+from .gan import DLoss, GLoss, changed, gan, judge, judge_both, label, phase
 from ..training import Adam, Batch, Phase
 
 # %% auto #0
-__all__ = ['ModeRegulariser', 'mrgan', 'Joint', 'Gaussian', 'PairsD', 'PairsGE', 'ali', 'latents_again', 'VEEGANLoss', 'veegan',
-           'sgd', 'adam', 'UnrolledGLoss', 'unrolled']
+__all__ = ['codes', 'ModeRegulariser', 'mrgan', 'Joint', 'Gaussian', 'PairsD', 'PairsGE', 'ali', 'latents_again', 'VEEGANLoss',
+           'veegan', 'sgd', 'adam', 'UnrolledGLoss', 'unrolled']
 
 # %% ../../nbs/57_rivals.ipynb #05be5ece
+def codes(nets, batch: Batch) -> Tensor:  # (B, z_dim), in 32 bits
+    "What E makes of the real samples, if it has the size of a latent."
+    w, size = nets.E(batch.x).float(), batch.z.shape[1]
+    if w.shape[1] != size:
+        raise ValueError(f"E makes codes of {w.shape[1]} and latents have {size}: make them equal")
+    return w
+
+
 @dataclass(frozen=True)
 class ModeRegulariser:
     "λ1 · mean squared error of G(E(x)) and G's loss on G(E(x)), λ2 times."
@@ -32,7 +40,7 @@ class ModeRegulariser:
     real: float  # λ2
 
     def __call__(self, nets, batch: Batch, x_fake: Tensor | None = None) -> Tensor:
-        x = nets.G(nets.E(batch.x))
+        x = nets.G(codes(nets, batch))
         error = (x.float() - batch.x).square().mean()
         return self.near * error + self.real * gan_loss(self.loss).G(judge(nets.D, x))
 
@@ -91,10 +99,7 @@ def _pairs(nets, batch):
     "D's logits of (x, E(x)) and of (G(z), z)."
     if not isinstance(nets.D, Joint):
         raise ValueError(f"D is a {type(nets.D).__name__}: expected a `Joint`, which judges pairs")
-    w, x = nets.E(batch.x).float(), nets.G(batch.z)
-    if w.shape[1] != batch.z.shape[1]:
-        sizes = f"E makes codes of {w.shape[1]} and latents have {batch.z.shape[1]}"
-        raise ValueError(f"{sizes}: make them equal")
+    w, x = codes(nets, batch), nets.G(batch.z)
     return judge_both(nets.D, batch.x, x, w, batch.z)
 
 
@@ -175,17 +180,23 @@ class _At(nn.Module):
         return functional_call(self.net, self.state, args, options)
 
 
-def sgd(g: Tensor, moments: tuple, t: int, lr: float, betas) -> tuple[Tensor, tuple]:
-    "A step of gradient descent: what is subtracted, and what is kept."
-    return lr * g, moments
+def sgd(p: Tensor, g: Tensor, state: dict, group: dict, lr: float) -> tuple[Tensor, dict]:
+    "A step of gradient descent, with momentum where the optimiser has it: p, state after it."
+    g, momentum = g + group["weight_decay"] * p, group.get("momentum", 0)
+    if momentum and (m := state.get("momentum_buffer")) is not None:
+        g = momentum * m + g
+    return p - lr * g, dict(momentum_buffer=g)
 
 
-def adam(g: Tensor, moments: tuple, t: int, lr: float, betas) -> tuple[Tensor, tuple]:
-    "A step of Adam, the t-th, with moments that begin at 0."
-    m, v = moments or (torch.zeros_like(g), torch.zeros_like(g))
-    m, v = betas[0] * m + (1 - betas[0]) * g, betas[1] * v + (1 - betas[1]) * g * g
-    root = (v / (1 - betas[1] ** t) + 1e-16).sqrt()  # 1e-16 inside: a gradient where v is 0
-    return lr * m / (1 - betas[0] ** t) / root, (m, v)
+def adam(p: Tensor, g: Tensor, state: dict, group: dict, lr: float) -> tuple[Tensor, dict]:
+    "A step of Adam that goes on from a state: p, state after it."
+    g, (b1, b2) = g + group["weight_decay"] * p, group["betas"]
+    t = torch.as_tensor(state.get("step", 0), dtype=torch.double) + 1
+    m = b1 * state.get("exp_avg", 0) + (1 - b1) * g
+    v = b2 * state.get("exp_avg_sq", 0) + (1 - b2) * g * g
+    root = (v / (1 - b2**t)).clamp_min(1e-30).sqrt()  # at 0 a root has no gradient
+    p = p - lr * m / (1 - b1**t) / (root + group["eps"])
+    return p, dict(step=t, exp_avg=m, exp_avg_sq=v)
 
 # %% ../../nbs/57_rivals.ipynb #1a30dd3a
 @dataclass(frozen=True)
@@ -195,52 +206,50 @@ class UnrolledGLoss:
     of_G: GLoss
     of_D: DLoss
     steps: int  # K
-    method: Callable  # `sgd` or `adam`
-    lr: float  # of these steps
-    betas: tuple[float, float] = (0.5, 0.999)  # of `adam`
+    method: Callable = adam  # or `sgd`
+    lr: float | None = None  # of these steps; None: that of D's optimiser now
 
-    def __call__(self, nets, batch: Batch) -> Tensor:
+    sees = "D"  # the phase whose optimiser it is given
+
+    def __call__(self, nets, batch: Batch, opt: torch.optim.Optimizer) -> Tensor:
         if not self.steps:
             return self.of_G(nets, batch)
-        x_fake = nets.G(batch.z)
-        later = self.unrolled(nets.D, batch, x_fake)
+        x_fake = nets.G(batch.z, *label(batch.y_z))
+        later = self.unrolled(nets.D, batch, x_fake, opt)
         total = self.of_G.adversarial(later, batch, x_fake)
         return total + sum(term(nets, batch, x_fake) for term in self.of_G.terms)
 
-    def unrolled(self, D, batch, x_fake) -> _At:
-        "D after the steps, with all that it depends on."
+    def unrolled(self, D, batch, x_fake, opt) -> _At:
+        "D after the steps that its optimiser would do next, with all that it depends on."
+        groups = {p: group for group in opt.param_groups for p in group["params"]}
+        rules = {k: groups[p] for k, p in D.named_parameters()}
+        states = {k: opt.state.get(p, {}) for k, p in D.named_parameters()}
         now = {k: p.detach().clone().requires_grad_() for k, p in D.named_parameters()}
-        moments = dict.fromkeys(now, ())
         with torch.enable_grad():
-            for t in range(1, self.steps + 1):
+            for _ in range(self.steps):
                 loss = self.of_D.adversarial(_At(D, now), batch, x_fake)
-                slopes = torch.autograd.grad(
-                    loss, now.values(), create_graph=True, allow_unused=True
-                )
-                now = self._moved(now, slopes, moments, t)
+                asked = dict(create_graph=True, allow_unused=True)
+                slopes = torch.autograd.grad(loss, [*now.values()], **asked)
+                for (k, p), g in zip(now.items(), slopes):
+                    if g is not None:  # None: a head that this loss does not use
+                        now[k], states[k] = self._step(p, g, states[k], rules[k])
         return _At(D, now)
 
-    def _moved(self, now, slopes, moments, t):
-        after = {}
-        for (k, p), g in zip(now.items(), slopes):
-            if g is None:  # not asked: a head that this loss does not use
-                after[k] = p
-                continue
-            move, moments[k] = self.method(g, moments[k], t, self.lr, self.betas)
-            after[k] = p - move
-        return after
+    def _step(self, p, g, state, group):
+        lr = group["lr"] if self.lr is None else self.lr
+        return self.method(p, g, state, group, lr)
 
 
 def unrolled(
     phases: list[Phase],  # of a GAN
     steps: int = 5,  # of D, that G looks ahead (K)
     method: Callable = adam,  # how D is taken to step: `adam` or `sgd`
-    lr: float | None = None,  # of these steps; None: that of D's optimiser
+    lr: float | None = None,  # of these steps; None: that of D's optimiser at the time
 ) -> list[Phase]:
     "Unrolled GAN (Metz et al. 2017): G's loss on the D of K steps later."
     require(isinstance(steps, int) and steps >= 0, "steps", steps, "a whole number, 0 or more")
     d, g = phase(phases, "D"), phase(phases, "G")
     if d.loss.penalty is not None:
         raise ValueError("D's loss has a penalty, which is not unrolled: take a GAN without")
-    loss = UnrolledGLoss(g.loss, d.loss, steps, method, lr or d.opt.lr, d.opt.betas)
+    loss = UnrolledGLoss(g.loss, d.loss, steps, method, lr)
     return changed(phases, "G", loss=loss)

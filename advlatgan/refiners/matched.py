@@ -12,6 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..mining import cut_back, levels, quantiles
 from advlatgan.refiners.core import (
     LABELS,
     LOGITS,
@@ -28,29 +29,7 @@ from advlatgan.refiners.core import (
 )
 
 # %% auto #0
-__all__ = ['levels', 'quantiles', 'targets', 'cut_back', 'stepped', 'with_norm_of', 'falling_to', 'advlatgan_m']
-
-# %% ../../nbs/63_matched.ipynb #e8f1c811
-def levels(
-    d: Tensor,  # logits, (n,)
-    among: Tensor,  # those that they are ranked among, (m,)
-) -> Tensor:  # (n,), in [0, 1]
-    "Share of `among` below each logit, and half of those equal to it."
-    s = among.sort().values
-    below, up_to = torch.searchsorted(s, d), torch.searchsorted(s, d, right=True)
-    return (below + up_to).double() / (2 * len(s))
-
-
-def quantiles(
-    values: Tensor,  # (R,)
-    level: Tensor,  # (n,), in [0, 1]
-) -> Tensor:  # (n,)
-    "Quantiles; at level (i - 1/2) / R the i-th smallest, straight lines between."
-    s = values.sort().values.double()
-    at = (level * len(s) - 0.5).clamp(0, len(s) - 1)
-    low = at.floor().long()
-    high = (low + 1).clamp(max=len(s) - 1)
-    return torch.lerp(s[low], s[high], at - low)
+__all__ = ['targets', 'stepped', 'with_norm_of', 'falling_to', 'advlatgan_m']
 
 # %% ../../nbs/63_matched.ipynb #60256ae9
 def targets(
@@ -79,18 +58,6 @@ def _enough(d_real, whose):
     if d_real.min() == d_real.max():
         raise ValueError(f"d_real is {d_real[0]:.3g} for all reals{whose}: no target among them")
     return d_real
-
-# %% ../../nbs/63_matched.ipynb #9ad060a1
-def cut_back(
-    before: Tensor,  # (B, …)
-    after: Tensor,  # (B, …)
-    d_before: Tensor,  # their logits, (B,)
-    d_after: Tensor,
-    goal: Tensor,  # between the two
-) -> Tensor:  # (B, …)
-    "Where a straight line between the logits meets the goal."
-    share = (goal - d_before) / (d_after - d_before)
-    return torch.lerp(before, after, each(share.to(after), after))
 
 # %% ../../nbs/63_matched.ipynb #20c12ab3
 def stepped(

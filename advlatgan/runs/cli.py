@@ -113,6 +113,12 @@ def _place(text, root):
     same = path.resolve() == (root / name).resolve()
     return text if same else f"folder:{path.resolve()}"
 
+
+def _network(text):
+    "The same for a file of networks, or a folder of checkpoints."
+    path = Path(text).expanduser()
+    return str(path.resolve()) if text and path.exists() else ""
+
 # %% ../../nbs/85_cli.ipynb #e56df2b4
 def _overrides(
     pairs: list[str],  # of KEY=VALUE
@@ -123,8 +129,9 @@ def _overrides(
         key, equals, text = pair.partition("=")
         if not equals:
             raise CallError(f"-p {pair}: expected KEY=VALUE")
-        whole = _place(text, root)
-        values = [whole] if whole else [_place(t, root) or t for t in text.split(",")]
+        place = _network if key == "network" else lambda t: _place(t, root)
+        whole = place(text)
+        values = [whole] if whole else [place(t) or t for t in text.split(",")]
         given.setdefault(key, []).extend(values)
     return given
 

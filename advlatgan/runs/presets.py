@@ -25,7 +25,7 @@ from ..files import CallError, nearest, pick
 __all__ = ['PACKAGE', 'LOADER', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'Param', 'read_params', 'annotation', 'convert',
            'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
 
-# %% ../../nbs/80_presets.ipynb #3ede2cc2
+# %% ../../nbs/80_presets.ipynb #e5e4303a
 PACKAGE = Path(advlatgan.__file__).resolve().parent
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # of libyaml, six times faster
 COMMAND = [  # `advlatgan`, wherever it is installed
@@ -77,12 +77,13 @@ MOST = 10_000_000  # of any count: steps, images, points in a batch
 
 def annotation(param: Param):
     "Type and range of a parameter, as pydantic wants them."
-    from pydantic import Field
+    from pydantic import BeforeValidator, Field
 
     kind = TYPES[param.type.removeprefix("list[").removesuffix("]")]
     bounds = {"le": MOST} if kind is int and param.name != "seed" else {}
     if isinstance(param.allowed, list):
-        kind = Literal[*param.allowed]
+        written = {str(v): v for v in param.allowed}  # 16 is '16' on a command line
+        kind = Annotated[Literal[*param.allowed], BeforeValidator(lambda v: written.get(str(v), v))]
     elif param.allowed:
         rules = map(str.split, param.allowed.split(","))
         bounds |= {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}

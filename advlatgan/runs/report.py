@@ -65,8 +65,8 @@ def _protocol(records):
 def _sources(experiment, records):
     "Of the published lines in the table, each once."
     published, rows = published_rows(experiment), experiment.table["rows"]
-    lines = aggregate(records, rows, [])
-    found = (beside(published, key).get("source") for key, _ in lines)
+    lines = aggregate(records, key_columns(experiment, records), [])
+    found = (beside(published, key, rows).get("source") for key, _ in lines)
     return [f"Published values: {source}." for source in dict.fromkeys(found) if source]
 
 # %% ../../nbs/83_report.ipynb #9d89ef1f

@@ -82,10 +82,16 @@ def published_rows(experiment: Experiment) -> list[dict[str, str]]:
 def beside(
     published: list[dict[str, str]],
     key: dict,  # of our line
+    needed: list[str] | None = None,  # keys that a published line must have; None: all of ours
 ) -> dict[str, str]:
-    "The published line that stands beside ours, or {}."
-    fits = (p for p in published if all(str(v) in p.get(k, "").split("|") for k, v in key.items()))
-    return next(fits, {})
+    "The published line that stands beside ours, or {}; what it says of further keys fits, too."
+    needed = key if needed is None else needed
+
+    def fits(p):
+        asked = (k for k in key if k in needed or k in p)
+        return all(str(key[k]) in p.get(k, "").split("|") for k in asked)
+
+    return next(filter(fits, published), {})
 
 # %% ../../nbs/82_tables.ipynb #e1f8820b
 def key_columns(experiment: Experiment, records: list[dict]) -> list[str]:
@@ -107,7 +113,7 @@ def markdown_table(experiment: Experiment, records: list[dict]) -> str:
     rows, digits = experiment.table["rows"], experiment.table["values"]
     published = published_rows(experiment)
     lines = [
-        (key, line, beside(published, {k: key[k] for k in rows}))
+        (key, line, beside(published, key, rows))
         for key, line in aggregate(records, key_columns(experiment, records), list(digits))
     ]
     ours = [v for v in digits if any(line[v] for _, line, _ in lines)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, log_softmax, normalize, relu
+from torch.nn.functional import cosine_similarity, cross_entropy, log_softmax, normalize, relu
 
 # %% auto #0
 __all__ = ['guide', 'ntxent', 'partition_loss', 'partition_loss_of_logits', 'neighbour_graph', 'neighbour_purity']
@@ -21,8 +21,16 @@ def guide(
     "Eq. 6: how far each sample is from its region; 0 exactly where it is inside."
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction is {reduction!r}: choose 'sum' (paper) or 'mean' (its code)")
+    _check_labels(y, f.shape[1])
     excess = relu(f - f.gather(1, y[:, None]))
     return excess.sum(1) if reduction == "sum" else excess.mean(1)
+
+
+def _check_labels(y, k):
+    if y.is_cuda or not len(y):  # there it would have to wait for the device at each step
+        return
+    if not 0 <= y.min() <= y.max() < k:
+        raise ValueError(f"labels run from {y.min()} to {y.max()}: expected 0 to k - 1 = {k - 1}")
 
 # %% ../../../nbs/54_partitions.ipynb #846d9790
 def ntxent(
@@ -94,11 +102,18 @@ def neighbour_graph(
 def _check_graph(h, k):
     if not 1 <= k < len(h):
         raise ValueError(f"k is {k}: {len(h):,} samples have 1 to {len(h) - 1:,} neighbours each")
-    if (h == h[0]).all():
+    if not h.isfinite().all():
+        raise ValueError("embeddings are not finite: the pretext has diverged, lower its rate")
+    least = cosine_similarity(h.double(), h.double().mean(0, keepdim=True)).min().item()
+    if (h == h[0]).all() or least > 1 - _SAME:
         raise ValueError(
-            f"all {len(h):,} embeddings are the same: the pretext has collapsed, "
-            "train it with a larger batch or a smaller rate"
+            f"all {len(h):,} embeddings are the same, to a cosine of {1 - _SAME} with their mean: "
+            "the pretext has collapsed, train it with a larger batch or a smaller rate "
+            "(of points far from 0, subtract the mean)"
         )
+
+
+_SAME = 1e-4  # embeddings whose cosine with their mean is so near to 1 tell nothing apart
 
 
 def neighbour_purity(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...data import to_float
-from ...files import look_up
+from ...files import look_up, require
 from advlatgan.methods.pgmgan.bounded import (
     BoundedBlock,
     BoundedLinear,
@@ -131,8 +131,12 @@ def build_partitioner(
     num_partitions: int,  # k
     width: float = 1.0,  # every hidden layer has this many times its units
 ) -> Partitioner:
-    "A partitioner from plain numbers."
-    return look_up("partitioner", arch, PARTITIONERS)(tuple(shape), num_partitions, width)
+    "A partitioner from plain numbers, which it keeps as its `spec`."
+    whole = isinstance(num_partitions, int) and num_partitions >= 2
+    require(whole, "num_partitions", num_partitions, "a whole number, 2 or more")
+    S = look_up("partitioner", arch, PARTITIONERS)(tuple(shape), num_partitions, width)
+    S.spec = dict(arch=arch, shape=list(shape), num_partitions=num_partitions, width=width)
+    return S
 
 # %% ../../../nbs/56_partitioner.ipynb #04fc7bfe
 class Pretext(nn.Module):
