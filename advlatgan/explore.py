@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from . import checkpoints, data, draw, nets, refiners
 from .files import look_up
 from .logits import at_rest, check_labels, logits_of, sample_logits
+from .mining import cut_back
 from .refiners.core import slope
-from .refiners.matched import cut_back, stepped, targets
+from .refiners.matched import stepped, targets
 
 # %% auto #0
 __all__ = ['OURS', 'OTHERS', 'NEEDED', 'World', 'reals', 'open_world', 'Plane', 'whole_plane', 'plane_through', 'plane_uphill',
@@ -91,15 +92,25 @@ def open_world(
     x, name = None, dataset or found.about.get("data", "")
     try:
         x = reals(name, n, size, y)
+        _check_reals(x, found.settings["spec"], name)
     except (ValueError, OSError) as e:
         if dataset:
             raise
-        warnings.warn(f"no reals, so no matched walk: {e}; name a set with --data")
+        x, why = None, str(e) if name else "the checkpoint names none"
+        warnings.warn(f"no reals, so no matched walk: {why}; name a set with --data")
     world = World(G, D, torch.empty(0), y=y)
     d_prior = _logits(world.logits, draw.latents(G, n))
     if x is None:
         return World(G, D, d_prior, y=y)
     return World(G, D, d_prior, _logits(world.judge, x), x if x.ndim == 2 else None, y)
+
+
+def _check_reals(x, spec, name):
+    "Refuse reals that D cannot take, or that are too few to be matched."
+    if x.ndim == 4 and x.shape[1] != spec.get("img_channels", x.shape[1]):
+        raise ValueError(f"{name} has {x.shape[1]} channels and D takes {spec['img_channels']}")
+    if len(x) < 10:
+        raise ValueError(f"{name} has {len(x)} reals of this kind: expected 10 or more")
 
 
 def _logits(f, x):

@@ -1,5 +1,6 @@
 """`advlatgan explore`: its refusals, and the page in a real browser, where there is one."""
 
+import contextlib
 import shutil
 import socket
 import time
@@ -35,6 +36,57 @@ def test_wrong_calls_are_one_line(command, toy, tmp_path):
     ):
         status, _, said = command("explore", *call, "--no-browser")
         assert status == 2 and word in said and said.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def styled(tmp_path_factory):
+    "StyleGAN2, untrained, as somebody's network is after its import: grey, and with classes."
+    import torch
+
+    from advlatgan import importing
+    from advlatgan.nets_stylegan2 import pair
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("styled")
+    for name, classes in (("plain", 0), ("classes", 3)):
+        G, D = pair(8, 1, z_dim=8, width=1 / 64, num_classes=classes)
+        importing.as_checkpoint(dict(G=G, D=D), folder / name, images=8)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "classes"])
+@pytest.mark.parametrize("dataset", ["", "mnist5k"])
+def test_the_page_of_a_stylegan2(styled, name, dataset):
+    "A drag moves the picture, on each plane, by each walk; no matched one without reals."
+    pytest.importorskip("anywidget")
+    from advlatgan import explore
+    from advlatgan.explore_page import Page
+
+    with contextlib.nullcontext() if dataset else pytest.warns(UserWarning, match="names none"):
+        world = explore.open_world(styled / name, dataset, label=2 * (name == "classes"), n=16)
+    page = Page(world)
+    assert ("advlatgan-m" in page.at["method"].options) == bool(dataset)
+    for plane in page.at["plane"].options:
+        page.at["plane"].value = plane
+        before, told = page.drawn.value, page.view.answered
+        page.view.point = [0.4, -0.3]
+        assert page.drawn.value != before and page.view.answered == told + 1
+    page.at["n_adv"].value = 2
+    for method in page.at["method"].options:
+        page.at["method"].value = method
+        assert "logit" in page.told.value
+
+
+def test_a_network_that_does_not_fit_the_page_is_one_line(styled):
+    from advlatgan import explore
+
+    for given, words in (
+        (dict(checkpoint=styled / "classes", label=7), "classes are 0 to 2"),
+        (dict(checkpoint=styled / "plain", label=1), "no classes"),
+        (dict(checkpoint=styled / "plain", dataset="cifar"), "cifar"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            explore.open_world(**given, n=16)
 
 
 @pytest.fixture

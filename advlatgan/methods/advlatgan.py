@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ..files import look_up, nearest
-from .gan import changed, label, phase
+from .gan import changed, judge, label, phase
 from advlatgan.mining import (
     STATS,
     Objective,
-    as_logits,
     check_pairs,
     hard_pairs,
     ifgsm,
@@ -60,12 +59,10 @@ class Matched:
     with_reals = True  # see `training.Phase`
 
     def __call__(self, nets, z: Tensor, y: Tensor | None, x_real: Tensor, y_real) -> Tensor:
-        judge = lambda x, y: as_logits(nets.D(x, *label(y)), len(x))
-        logit = Objective(
-            lambda z: judge(nets.G(z, *label(y)), y), nets.G, nets.D, stats=self.stats
-        )
+        of = lambda z: judge(nets.D, nets.G(z, *label(y)), y)
+        logit = Objective(of, nets.G, nets.D, stats=self.stats)
         with torch.no_grad(), logit.frozen():
-            goal = quantile_targets(logit(z), judge(x_real, y_real))
+            goal = quantile_targets(logit(z), judge(nets.D, x_real, y_real))
             return matched(logit, z, goal, self.n_adv, self.eps, self.radius)
 
 # %% ../../nbs/52_advlatgan.ipynb #qua00m03
