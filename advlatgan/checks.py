@@ -245,7 +245,7 @@ def check_league(methods: list[str], z_dim: int, k: int, device: str = "auto") -
     if {"ivgan", "ivlsgan"} & {*methods}:
         check_blocks(z_dim, k)
 
-
+# %% ../nbs/48_checks.ipynb #16bf4927
 def check_walked(
     dataset: str,
     real_split: str = "train",
@@ -263,8 +263,7 @@ def check_walked(
         _check_network(importing.placed(network), space, label, real)
     elif label not in (None, -1):
         raise ValueError(f"label is {label}: the networks trained here have no classes, leave it")
-    if extractor:
-        _extractor_there(extractor)
+    _extractor_there(extractor)
 
 
 def _check_network(path, space, label, real):
