@@ -82,7 +82,7 @@ def _residual_mlp(shape, k, width):
     blocks = [BoundedBlock([BoundedLinear(*s) for s in sizes], i == 0) for i in range(6)]
     return Partitioner(nn.Sequential(*blocks), n, k, shape)
 
-# %% ../../../nbs/56_partitioner.ipynb #a5411b8e
+# %% ../../../nbs/56_partitioner.ipynb #1c12b212
 def _residual(shape, k, width, pool=False):
     channels = max(shape[0], round(16 * width))
     inner = [max(1, round(n * width)) for n in (32, 64, 128)]
@@ -114,7 +114,7 @@ def _stage(a, b, stride):
         shortcut = nn.Sequential(nn.Conv2d(a, b, 1, stride, bias=False), nn.BatchNorm2d(b))
     return nn.Sequential(BasicBlock(a, b, stride, shortcut), BasicBlock(b, b))
 
-# %% ../../../nbs/56_partitioner.ipynb #fcfa9277
+# %% ../../../nbs/56_partitioner.ipynb #36374ea7
 PARTITIONERS: dict[str, Callable] = {
     "linear": _linear,
     "mlp": _mlp,
@@ -138,7 +138,7 @@ def build_partitioner(
     S.spec = dict(arch=arch, shape=list(shape), num_partitions=num_partitions, width=width)
     return S
 
-# %% ../../../nbs/56_partitioner.ipynb #04fc7bfe
+# %% ../../../nbs/56_partitioner.ipynb #c7a7c84e
 class Pretext(nn.Module):
     "h = W₂ σ(W₁ φ(x)): the features of a partitioner with a head for the contrastive loss."
 
@@ -156,7 +156,7 @@ class Pretext(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.phi(x))
 
-# %% ../../../nbs/56_partitioner.ipynb #d53ac432
+# %% ../../../nbs/56_partitioner.ipynb #94983cbd
 @dataclass(frozen=True)
 class Views:
     "SCAN's random views of images in [-1, 1]."
@@ -175,7 +175,7 @@ class Views:
         view = v2.Compose(steps)
         return torch.stack([view(image) for image in x.add(1).div(2)]).mul(2).sub(1)
 
-# %% ../../../nbs/56_partitioner.ipynb #b1ccff22
+# %% ../../../nbs/56_partitioner.ipynb #a07c5763
 @dataclass(frozen=True)
 class SGD:
     "Stochastic gradient descent with momentum; called with parameters, the optimiser."
@@ -209,7 +209,7 @@ def pretext(
     "Step 1: features by which views of one sample are near each other."
     return [Phase("P", "P", PretextLoss(views, tau), opt, draws="x")]
 
-# %% ../../../nbs/56_partitioner.ipynb #20b1e933
+# %% ../../../nbs/56_partitioner.ipynb #432d45ed
 class Neighboured:
     "A set as anchors with a random neighbour each: batches (B, 2, …)."
 
@@ -251,7 +251,7 @@ class NeighbourBatches:
         other = to_float(other) if other.dtype == torch.uint8 else other
         return torch.stack([x, other.to(x.device)], 1), None
 
-# %% ../../../nbs/56_partitioner.ipynb #088e3e73
+# %% ../../../nbs/56_partitioner.ipynb #6c88ba16
 @dataclass(frozen=True)
 class Eq5:
     "Eq. 5 on anchors and neighbours."
@@ -288,7 +288,7 @@ def from_pretext(
     nn.init.zeros_(S.head.bias)
     return S
 
-# %% ../../../nbs/56_partitioner.ipynb #ef654a8c
+# %% ../../../nbs/56_partitioner.ipynb #15acd13f
 @dataclass(frozen=True)
 class CrossEntropy:
     "S on ids that are given."
