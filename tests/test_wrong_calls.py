@@ -141,7 +141,7 @@ evaluate {{d}}/toy {AS} {OF} --n 5 -> images are of shape (5, 2)
 evaluate {{d}}/digits {AS} {OF} --n 0 -> n is 0
 evaluate {{d}}/digits {AS} {OF} --n 10000000000 -> n is 10,000,000,000
 evaluate {{d}}/digits {AS} {OF} --n 5 --n-adv 3 -> add --refine
-evaluate {{d}}/digits {AS} {OF} --n 5 --refine --method advlatgan-m -> say --data
+evaluate {{d}}/digits {AS} {OF} --n 5 --refine --method advlatgan-m -> with --data
 {E} --n 5 -> for checkpoints
 {E} --n-adv 3 -> add --refine
 {E} --refine -> for checkpoints
