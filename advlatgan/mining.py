@@ -331,7 +331,7 @@ def levels(
     among: Tensor,  # those that they are ranked among, (m,)
 ) -> Tensor:  # (n,), in [0, 1]
     "Share of `among` below each logit, and half of those equal to it."
-    s = among.sort().values
+    s, d = among.sort().values, d.contiguous()
     below, up_to = torch.searchsorted(s, d), torch.searchsorted(s, d, right=True)
     return (below + up_to).double() / (2 * len(s))
 
