@@ -385,3 +385,13 @@ def test_publish_and_report(advlatgan, checkout):
         and "(run here)" in told.stdout
         and "| plain |" in told.stdout
     )
+
+
+@pytest.mark.parametrize("flag", ["-n", "--dry-run"])
+def test_a_dry_run_says_what_it_would_run_and_touches_nothing(tmp_path, capsys, flag):
+    out = tmp_path / "runs"
+    call = ["run", "fig09_toy", "--seeds", "0", "1", "--out", str(out), "--force", "--", flag]
+    assert cli.main(call) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2 and all(line.startswith("would run: fig09_toy/") for line in told)
+    assert not out.exists()

@@ -235,6 +235,10 @@ def run(
     again = [r for r in with_needed(wanted) if force and r in wanted or not is_finished(out, r)]
     extra = tuple(snakemake or ())
     check_runs(again, elsewhere=chosen_executor(extra) not in LOCAL)
+    if {"-n", "--dry-run", "--dryrun"} & {*extra}:
+        for r in again:
+            print(f"would run: {r.folder}")
+        return 0
     _writable(out)
     _warn_of_other_code(out, [r for r in wanted if r not in again])
     errors = carry_out(out, wanted, jobs, force, extra)
