@@ -185,10 +185,14 @@ def short_folder() -> str:
 @contextmanager
 def scratch_folder():
     "A temporary folder, held as long as it is in use; those of killed processes are removed."
-    for file in Path(short_folder()).glob("advlatgan-*/.lock"):
+    for left in Path(short_folder()).glob("advlatgan-*/"):
         with suppress(OSError):  # another user's, or gone
-            if dead := lock(file, seconds=0):
-                shutil.rmtree(file.parent)
+            age = time.time() - left.stat().st_mtime
+            if not (left / ".lock").exists():  # killed before it had one, or being made
+                if age > 60:
+                    shutil.rmtree(left)
+            elif dead := lock(left / ".lock", seconds=0):
+                shutil.rmtree(left)
                 dead.close()
     with tempfile.TemporaryDirectory(prefix="advlatgan-", dir=short_folder()) as folder:
         with lock(Path(folder) / ".lock") as held:
