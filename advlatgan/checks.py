@@ -102,8 +102,7 @@ def check_images(
     if fresh_y and not spec["num_classes"]:
         raise ValueError(f"fresh_y is True and {backbone} takes no labels: set it to False")
     _check_networks(spec)
-    if real_split is not None:
-        _check_measured(images, _described(dataset, real_split, img_size))
+    _compared(dataset, split, real_split, img_size)
     _extractor_there(extractor)
 
 # %% ../nbs/48_checks.ipynb #000680be
@@ -125,8 +124,12 @@ def _check_networks(spec):
         nets.build(**spec)
 
 
-def _check_measured(images, real):
-    "Refuse a set that generated images cannot be measured against."
+def _compared(dataset, split, real_split, img_size):
+    "The set that is trained on, if generated images can be measured against that of real_split."
+    images = _described(dataset, split, img_size)
+    if real_split is None:
+        return images
+    real = _described(dataset, real_split, img_size)
     ours, theirs = tuple(images.x.shape[1:]), tuple(real.x.shape[1:])
     if ours != theirs:
         raise ValueError(
@@ -138,6 +141,7 @@ def _check_measured(images, real):
             f"{real.name} {real.split} has {len(real)} images: "
             "to measure against it takes 6 or more"
         )
+    return images
 
 # %% ../nbs/48_checks.ipynb #2dcb7f1f
 def check_refined(
@@ -193,8 +197,7 @@ def check_mixture(
 ) -> None:
     "Refuse a run of `pgm_images`, whose parameters these are, that could not come to its end."
     find_device(device)
-    images = _described(dataset, split, img_size)
-    _check_measured(images, _described(dataset, real_split, img_size))
+    images = _compared(dataset, split, real_split, img_size)
     n, (channels, size, _) = n_train or len(images), images.x.shape[1:]
     classes = images.num_classes if images.y is not None else 0
     for name, value, most in (
@@ -230,9 +233,8 @@ def check_intervened(
 ) -> None:
     "Refuse a run of `ivgan_images`, whose parameters these are, that could not come to its end."
     find_device(device)
-    images = _described(dataset, split, img_size)
+    images = _compared(dataset, split, real_split, img_size)
     data.check_batch(images, batch_size)
-    _check_measured(images, _described(dataset, real_split, img_size))
     check_blocks(z_dim, k)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         nets_ivgan.image_nets(img_size, images.x.shape[1], z_dim=z_dim, k=k, width=width)

@@ -109,8 +109,8 @@ def run_job(
         write_json(root / folder / "error.json", dict(error=last_line(error)))
         return 1
     except KeyboardInterrupt:
-        (root / folder / "progress.json").unlink(missing_ok=True)
         if todo["elsewhere"]:
+            (root / folder / "progress.json").unlink(missing_ok=True)
             os.killpg(0, signal.SIGKILL)
         raise
     finally:
