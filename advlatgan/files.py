@@ -10,13 +10,15 @@ import json
 import math
 import os
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require', 'warn']
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require',
+           'check_writable', 'warn']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -117,6 +119,18 @@ def require(
     "Refuse a setting in one line, if it does not hold."
     if not holds:
         raise ValueError(f"{name} is {value!r}: expected {expected}")
+
+# %% ../nbs/04_files.ipynb #ba323b12
+def check_writable(
+    folder: Path,  # made if it is not there
+    what: str,  # it is: "--out"
+) -> None:
+    "Refuse a folder in which files cannot be made."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise CallError(f"{what} {folder} cannot be written: {error.strerror}") from None
 
 # %% ../nbs/04_files.ipynb #36acefea
 def warn(

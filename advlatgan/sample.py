@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,15 +32,15 @@ from advlatgan.draw import (
     overview,
     picture,
 )
-from .files import lock, look_up, read_json, warn, write_json, write_whole
+from .files import check_writable, lock, look_up, read_json, warn, write_json, write_whole
 from .methods.pgmgan import build_partitioner, region_ids
 from .methods.regions import shares
 from .nets_stylegan2 import InW, StyleG
 
 # %% auto #0
 __all__ = ['BLOCK', 'PIECE', 'MOST', 'ROUNDS', 'REALS', 'LOCK', 'Refine', 'Method', 'Steps', 'Size', 'Output', 'Root', 'Space',
-           'Device', 'Sampler', 'real_logits', 'in_space', 'law_of', 'load_sampler', 'check_writable', 'write_samples',
-           'option', 'path_of', 'word_of', 'refine_options', 'command']
+           'Device', 'Sampler', 'real_logits', 'in_space', 'law_of', 'load_sampler', 'write_samples', 'option',
+           'path_of', 'word_of', 'refine_options', 'command']
 
 # %% ../nbs/44_sample.ipynb #d4a9e841
 BLOCK = 128  # latents that are drawn at once
@@ -289,15 +288,6 @@ def _of_its_own(folder):
     finally:
         (folder / LOCK).unlink(missing_ok=True)
         held.close()
-
-
-def check_writable(folder: Path, what: str) -> None:
-    "Make a folder that files can be written to, or say in a line why not."
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e:
-        raise ValueError(f"{what} {folder} cannot be written: {e.strerror}") from None
 
 # %% ../nbs/44_sample.ipynb #4fc0a1f6
 def _write_images(sampler, n, folder, classes, progress):

@@ -49,7 +49,7 @@ def test_data_that_is_not_there(refused, tmp_path, monkeypatch):
         "train_mnistcnn", "-p", "dataset=mnist"
     )
     assert "has no split 'trian'" in refused("bench_metrics", "-p", "split=trian")
-    assert "there is neither" in refused("bench_metrics", "-p", "dataset=folder:nowhere")
+    assert "there is no " in refused("bench_metrics", "-p", "dataset=folder:nowhere")
     monkeypatch.setenv("ADVLATGAN_DATA", str(tmp_path / "elsewhere"))
     assert f"the data root {tmp_path / 'elsewhere'} is not a folder" in refused(
         "train_mnistcnn", "-p", "dataset=mnist"
@@ -154,7 +154,7 @@ def test_in_a_process_of_its_own(advlatgan, tmp_path, monkeypatch):
     )
     assert done.stderr.startswith(
         "advlatgan: bench_metrics: folder:no/such: "
-        f"there is neither {ROOT / 'no/such'} nor {ROOT / 'data/no/such'}"
+        f"there is no {ROOT / 'no/such'} and no {ROOT / 'data/no/such'}"
     )
 
 

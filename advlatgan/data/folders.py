@@ -187,11 +187,11 @@ def find_folder(
     if name == "folder:":
         raise ValueError("folder: names no folder: expected folder:PATH")
     given = Path(name.removeprefix("folder:")).expanduser()
-    for path in (given, root / given):
+    places = dict.fromkeys([given.absolute(), (root / given).absolute()])
+    for path in places:
         if path.exists():
             return path
-    places = f"neither {given.absolute()} nor {(root / given).absolute()}"
-    raise FileNotFoundError(f"{name}: there is {places}")
+    raise FileNotFoundError(f"{name}: there is no {' and no '.join(map(str, places))}")
 
 # %% ../../nbs/08_folders.ipynb #4dea57e5
 def folder_parts(name: str, root: Path) -> tuple[str, ...]:

@@ -31,6 +31,11 @@ def substitute(
     noise: Tensor,  # from N(0, I), (B, z_dim)
 ) -> Tensor:  # (B, z_dim)
     "O_i: block i of the latent is replaced by noise, the others stay."
+    if noise.shape != z.shape:
+        shapes = f"z is {tuple(z.shape)} and noise {tuple(noise.shape)}"
+        raise ValueError(f"{shapes}: draw noise like z")
+    if i.shape != z.shape[:1]:
+        raise ValueError(f"i is {tuple(i.shape)}: expected a block for each latent, ({len(z)},)")
     if not 0 <= i.min() <= i.max() < k:
         raise ValueError(f"i runs from {i.min()} to {i.max()}: expected 0 to k - 1 = {k - 1}")
     return _substituted(z, i, k, noise)

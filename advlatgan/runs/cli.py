@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import warnings
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from ..files import read_json
+from ..files import check_writable, read_json
 from .asked import LOCAL, check_runs, chosen_executor
 from .longer import extended
 from advlatgan.runs.presets import (
@@ -142,15 +141,6 @@ def _default_out():
     "data/runs of the checkout, as seen from here."
     return Path(os.path.relpath(_chosen()[0].root / "data/runs"))
 
-
-def _writable(out):
-    "Make the output folder, or say in a line why not."
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()
-    except OSError as error:
-        raise CallError(f"--out {out} cannot be written: {error.strerror}") from None
-
 # %% ../../nbs/85_cli.ipynb #8a537403
 def _warn_of_other_code(out, finished):
     "Finished runs are kept when the code has changed since; say so."
@@ -239,7 +229,7 @@ def run(
         for r in again:
             print(f"would run: {r.folder}")
         return 0
-    _writable(out)
+    check_writable(out, "--out")
     _warn_of_other_code(out, [r for r in wanted if r not in again])
     errors = carry_out(out, wanted, jobs, force, extra)
     for folder, error in errors.items():
