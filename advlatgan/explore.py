@@ -11,7 +11,6 @@ import sys
 import tempfile
 import warnings
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -221,19 +220,19 @@ def walk(
         goal = torch.full((len(z),), torch.inf)
         if OURS[method] == "matched":
             goal = goals(world, world.logits(z))
-        return _uphill(partial(slope, world.logits), z, goal, n_adv, eps, radius)
+        return _uphill(world.logits, z, goal, n_adv, eps, radius)
 
 # %% ../nbs/67_explore.ipynb #05a7e505
-def _uphill(slope_at, z, goal, n_adv, eps, radius):
+def _uphill(logit, z, goal, n_adv, eps, radius):
     far = torch.inf if radius is None else radius
     path, logits, on = [z], [], torch.ones(len(z), dtype=torch.bool)
     for i in range(n_adv + 1):
-        d, g = slope_at(path[-1])
+        d, g = slope(logit, path[-1]) if i < n_adv else (logit(path[-1]), None)
         there = on & (d >= goal)
         if i and there.any():
             back = cut_back(path[-2], path[-1], logits[-1], d, goal)
             path[-1] = torch.where(there[:, None], back, path[-1])
-            d = slope_at(path[-1])[0]
+            d = logit(path[-1])
         logits.append(d)
         on = on & ~there
         if i == n_adv or not on.any():
