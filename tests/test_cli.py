@@ -122,6 +122,7 @@ BAD = {
     "run walk -p seed=0,1": "use --seeds",
     "run walk -p seed=x": "use --seeds",
     "run walk --seeds one": "'seed' is 'one': expected a valid integer",
+    "run walk --seeds 0,one": "'seed' is 'one': expected a valid integer",
     "run walk --seeds 0 -3": "'seed' is '-3': expected greater",
     "run walk --seeds 9223372036854775808": "'seed' is '9223372036854775808': expected less",
     "run walk --jobs 0": "--jobs",
@@ -191,8 +192,11 @@ def planned(checkout, monkeypatch):
     return call
 
 
-def test_seeds_and_values_asked_for_are_run(planned):
-    given = ["--seeds", "3", "9223372036854775807", "3", "-p", "steps=5,6", "kind=other"]
+@pytest.mark.parametrize(
+    "seeds", ["3 9223372036854775807 3", "3,9223372036854775807", "3,3 9223372036854775807"]
+)
+def test_seeds_and_values_asked_for_are_run(planned, seeds):
+    given = ["--seeds", *seeds.split(), "-p", "steps=5,6", "kind=other"]
     _, params = planned("walk", *given)
     assert {(p["seed"], p["steps"], p["kind"]) for p in params} == {
         (seed, steps, "other") for seed in (3, 2**63 - 1) for steps in (5, 6)

@@ -178,7 +178,10 @@ def _folder(text: str) -> Path:
 
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="as in `advlatgan list`")]
-Seeds = Annotated[list[str] | None, typer.Option(metavar="N...", help="instead of the preset's")]
+Seeds = Annotated[
+    list[str] | None,
+    typer.Option(metavar="N...", help="instead of the preset's: 0 1 2, or 0,1,2"),
+]
 Pairs = Annotated[
     list[str] | None,
     typer.Option("-p", metavar="KEY=VALUE...", help="set a parameter; KEY=a,b runs both"),
@@ -217,6 +220,7 @@ def run(
     Jobs ask for more: --set-resources run:runtime=600 run:mem_mb=8000 run:gpu=1
     """
     experiments, out = find_experiments(), out or _default_out()
+    seeds = [seed for word in seeds or [] for seed in word.split(",")]
     overrides = _overrides(params or [], _chosen()[0].root)
     plans = {name: plan(experiments, name, preset, overrides, seeds) for name in names}
     if extend:
