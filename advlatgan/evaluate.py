@@ -194,16 +194,22 @@ def against(
     return measure
 
 # %% ../nbs/55_evaluate.ipynb #ef5b1a41
+def _there(path):
+    path = Path(path).expanduser()
+    if not path.exists():
+        kinds = "pictures (a folder, a .tar of one, an .npz, .npy or .pt file)"
+        way_out = f"give {kinds} or, on the command line, a checkpoint"
+        raise FileNotFoundError(f"{path.absolute()} is not there: {way_out}")
+    return path
+
+
 def read_images(
     path: str | Path,  # a folder or .tar of pictures, or an .npz, .npy or .pt file
     root: str | Path | None = None,  # data root, where decoded pictures are kept
     img_size: int | None = None,  # resize pictures to this; None: they must have one size
 ) -> Tensor | ImageData:  # images as `features.extract` takes them
     "Generated images from disk."
-    path = Path(path).expanduser()
-    if not path.exists():
-        kinds = "a folder of pictures, a .tar of one, or an .npz, .npy or .pt file of images"
-        raise FileNotFoundError(f"{path.absolute()} is not there: give {kinds}")
+    path = _there(path)
     if path.suffix not in (".npz", ".npy", ".pt"):
         return image_dataset(f"folder:{path.absolute()}", root, img_size=img_size)
     try:
@@ -416,6 +422,7 @@ def command(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
+            _there(images)
             real, net = data_name(data, root), features.load_extractor(extractor, root, not offline)
             which = n, seed, asked, device, batch_size, root, img_size, real, space
             fake, origin = _fake(images, *which)

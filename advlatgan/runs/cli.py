@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
+from .. import __version__
 from ..files import check_writable, read_json
 from .asked import LOCAL, check_runs, chosen_executor
 from .longer import extended
@@ -43,8 +44,8 @@ from advlatgan.runs.workflow import (
 )
 
 # %% auto #0
-__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Extend', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'HIDDEN',
-           'listing', 'run', 'report', 'publish', 'claims', 'main']
+__all__ = ['Names', 'Seeds', 'Pairs', 'Jobs', 'Force', 'Extend', 'Out', 'Preset', 'Snakemake', 'Some', 'LATER', 'OURS', 'Version',
+           'HIDDEN', 'listing', 'run', 'report', 'publish', 'claims', 'main']
 
 # %% ../../nbs/85_cli.ipynb #c67f4fea
 def _chosen(names=()):
@@ -301,12 +302,28 @@ LATER = {  # command: the module whose function `command` it is, and its help
 OURS = dict(list=listing, run=run, report=report, publish=publish, claims=claims)
 
 
+def _say_version(asked: bool):
+    if asked:
+        print(f"advlatgan {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_say_version, is_eager=True, help="show the version"),
+]
+
+
+def _all(version: Version = False):
+    "Rerun the experiments of advlatgan and read their results."
+
+
 def _app(
     called: str,  # the command
 ) -> typer.Typer:
     "All commands; of those of other modules only the one that is called is imported."
-    about = "Rerun the experiments of advlatgan and read their results."
-    app = typer.Typer(add_completion=False, help=about)
+    app = typer.Typer(add_completion=False)
+    app.callback()(_all)
     for name, command in OURS.items():
         app.command(name)(command)
     for name, (module, text) in LATER.items():
@@ -373,6 +390,8 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (TyperException, *mistakes) as error:
         text = error.format_message() if isinstance(error, TyperException) else str(error)
+        if text.startswith("Missing"):
+            text += f" See '{' '.join(['advlatgan', *argv[:1], '--help'])}'."
         print(f"advlatgan: {' '.join(text.split())}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, say
