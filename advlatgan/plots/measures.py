@@ -108,11 +108,12 @@ CURVES = {  # curve -> colour, marker, line style; others are grey
 def passes_curves(
     records: list[dict],  # of beyond_z
 ) -> Figure:
-    "Distances, precision, recall and coverage against passes, a curve for each way to walk."
+    "Measures less those of bare latents, against passes, a curve for each way to walk."
     fd = _distance(records)
     kd = [k for k in records[0]["rows"][0] if k == "kid" or k.startswith("kd_")]
     measures = (fd, *kd, *SHOWN)
-    fig = Figure(figsize=(2.6 * len(measures), 3.4), layout="constrained")
+    records, word = _less_bare(records, measures)
+    fig = Figure(figsize=(2.6 * len(measures), 3.8), layout="constrained")
     for ax, measure in zip(fig.subplots(1, len(measures)), measures):
         for name, points in _curves(records, measure).items():
             color, marker, line = CURVES.get(name, ("0.5", "x", "-"))
@@ -122,11 +123,24 @@ def passes_curves(
                 ax.axhline(y[0], color="k", ls=":", lw=1, label=name)
             else:
                 ax.errorbar(x, y, np.nan_to_num(bar), **look, label=name)
-        ax.set(xlabel="passes per image", ylabel=LABELS.get(measure, measure))
+        ax.set(xlabel="passes per image", ylabel=word + LABELS.get(measure, measure))
+        if word and measure in (fd, *kd):
+            lowest = ax.dataLim.y0
+            ax.set_ylim(1.1 * lowest, -lowest)  # what is worse by more is out of sight
         ax.set_xscale("symlog", linthresh=10)
         ax.set_xticks([0, 5, 10, 20, 40, 100], ["0", "5", "10", "20", "40", "100"])
     legend_below(fig)
     return fig
+
+
+def _less_bare(records, measures):
+    "Measures less bare latents' of the same seed, and a word for that; if there are some for all."
+    seed = lambda r: r["params"]["seed"]
+    bare = {seed(r): row for r in records for row in r["rows"] if row["curve"] == "bare"}
+    if not all(seed(r) in bare for r in records):
+        return records, ""
+    less = lambda row, of: row | {m: row[m] - of[m] for m in measures}
+    return [r | dict(rows=[less(row, bare[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
 
 
 def _curves(records, measure):

@@ -29,7 +29,7 @@ def gains(
     frame,  # of `results`
 ):  # a Series, by seed
     "How much further the claim's line is than the other, where it is better."
-    less = claim["better"] == "less"
+    less = claim["better"] in ("less", "no more")
 
     def best(query):
         found = frame.query(query).eval(claim["measure"]).groupby(frame["seed"])
@@ -50,7 +50,8 @@ def verdict(claim: dict) -> dict:  # verdict, gain, spread, seeds, judged_by
         why = f"{len(found)} training, three are asked for"
     told["judged_by"] = f"{claim['experiment']}.{claim['preset']}{': ' * bool(why)}{why}"
     if not why:
-        holds = found.min() >= 0 if claim["better"] == "no less" else found.mean() > found.std()
+        no_worse = claim["better"].startswith("no ")
+        holds = found.min() >= 0 if no_worse else found.mean() > found.std()
         told["verdict"] = "holds" if holds else "does not hold"
     return told
 
