@@ -33,6 +33,16 @@ def _distance(records):
     "The name of the records' distance."
     return distance_of(next(row for r in records for row in r["rows"]))
 
+
+def _less_bare(records, measures, name):
+    "Measures less bare latents' of the same seed, and a word for that; if there are some for all."
+    seed = lambda r: r["params"]["seed"]
+    bare = {seed(r): row for r in records for row in r["rows"] if row[name] == "bare"}
+    if not all(seed(r) in bare for r in records):
+        return records, ""
+    less = lambda row, of: row | {m: row[m] - of[m] for m in measures}
+    return [r | dict(rows=[less(row, bare[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
+
 # %% ../../nbs/74_plots_measures.ipynb #939ff18a
 REFINERS = {  # method -> colour, marker
     "bare": ("#000000", "o"),
@@ -67,18 +77,19 @@ def _refiner_points(top, bottom, records, fd):
 def refiner_panels(
     records: list[dict],  # of table3_refiners
 ) -> Figure:
-    "Distance against coverage, and against passes; filled: at equal cost, hollow: own settings."
+    "Distance (less bare's) by coverage and by passes; filled: at equal cost, hollow: own settings."
     gans = _gans(records)
     fig = Figure(figsize=(max(4.6, 3.2 * len(gans)), 5.6), layout="constrained")
     for (dataset, backbone, mine), (top, bottom) in zip(
         gans, fig.subplots(2, len(gans), squeeze=False).T
     ):
         fd = _distance(mine)
+        mine, word = _less_bare(mine, (fd, "coverage_k5"), "method")
         _refiner_points(top, bottom, mine, fd)
         top.set_title(f"{backbone}, {dataset}", fontsize=9)
         top.locator_params(axis="x", nbins=4)
-        top.set(xlabel="coverage", ylabel=LABELS.get(fd, fd))
-        bottom.set(xlabel="passes (hollow: own settings)", ylabel=LABELS.get(fd, fd))
+        top.set(xlabel=f"{word}coverage", ylabel=word + LABELS.get(fd, fd))
+        bottom.set(xlabel="passes (hollow: own settings)", ylabel=word + LABELS.get(fd, fd))
         most = max(row["passes"] for r in mine for row in r["rows"])
         if most > 100:  # EvolGAN's and MH-GAN's own settings
             bottom.set_xscale("symlog", linthresh=10)
@@ -112,7 +123,7 @@ def passes_curves(
     fd = _distance(records)
     kd = [k for k in records[0]["rows"][0] if k == "kid" or k.startswith("kd_")]
     measures = (fd, *kd, *SHOWN)
-    records, word = _less_bare(records, measures)
+    records, word = _less_bare(records, measures, "curve")
     fig = Figure(figsize=(2.6 * len(measures), 3.8), layout="constrained")
     for ax, measure in zip(fig.subplots(1, len(measures)), measures):
         for name, points in _curves(records, measure).items():
@@ -131,16 +142,6 @@ def passes_curves(
         ax.set_xticks([0, 5, 10, 20, 40, 100], ["0", "5", "10", "20", "40", "100"])
     legend_below(fig)
     return fig
-
-
-def _less_bare(records, measures):
-    "Measures less bare latents' of the same seed, and a word for that; if there are some for all."
-    seed = lambda r: r["params"]["seed"]
-    bare = {seed(r): row for r in records for row in r["rows"] if row["curve"] == "bare"}
-    if not all(seed(r) in bare for r in records):
-        return records, ""
-    less = lambda row, of: row | {m: row[m] - of[m] for m in measures}
-    return [r | dict(rows=[less(row, bare[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
 
 
 def _curves(records, measure):
