@@ -34,14 +34,14 @@ def _distance(records):
     return distance_of(next(row for r in records for row in r["rows"]))
 
 
-def _less_bare(records, measures, name):
+def _less_bare(records, measures, name, bare="bare"):
     "Measures less bare latents' of the same seed, and a word for that; if there are some for all."
     seed = lambda r: r["params"]["seed"]
-    bare = {seed(r): row for r in records for row in r["rows"] if row[name] == "bare"}
-    if not all(seed(r) in bare for r in records):
+    of = {seed(r): row for r in records for row in r["rows"] if row[name] == bare}
+    if not all(seed(r) in of for r in records):
         return records, ""
     less = lambda row, of: row | {m: row[m] - of[m] for m in measures}
-    return [r | dict(rows=[less(row, bare[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
+    return [r | dict(rows=[less(row, of[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
 
 # %% ../../nbs/74_plots_measures.ipynb #939ff18a
 REFINERS = {  # method -> colour, marker
@@ -162,19 +162,21 @@ _LINES = [
 
 
 def _against_steps(records, what, label, first):
-    "A row of panels per GAN, a line per value of `what`; all begin with the rows of `first`."
+    "A row of panels per GAN, a line per value of `what`; all begin at 0, with the rows of `first`."
     gans, shares = _gans(records), ("precision", "density_k5", "coverage_k5", "recall")
     fig = Figure(figsize=(12, 2.5 * len(gans)), layout="constrained")
     for (dataset, backbone, mine), axes in zip(gans, fig.subplots(len(gans), 5, squeeze=False)):
         names = dict.fromkeys(row[what] for r in mine for row in r["rows"] if row[what] != first)
-        for ax, measure in zip(axes, (_distance(mine), *shares)):
+        measures = (_distance(mine), *shares)
+        mine, word = _less_bare(mine, measures, "n_adv", 0)
+        for ax, measure in zip(axes, measures):
             found = _lines(mine, [what, "n_adv"], [measure])
             for name, (color, marker, line) in zip(names, _LINES):
                 of = [(k["n_adv"], *v[measure]) for k, v in found if k[what] in (name, first)]
                 n, mean, std = np.array(of, float).T
                 look = dict(color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2)
                 ax.errorbar(n, mean, np.nan_to_num(std), **look, label=label(name))
-            ax.set(xlabel="mining steps", ylabel=measure)
+            ax.set(xlabel="mining steps", ylabel=word + measure)
         axes[0].set_title(f"{backbone}, {dataset}", fontsize=9)
     legend_below(fig)
     return fig
@@ -183,7 +185,7 @@ def _against_steps(records, what, label, first):
 def sweep_curves(
     records: list[dict],  # of fig08_sweep
 ) -> Figure:
-    "Fig. 8 with what it leaves out: five measures against steps, a line per step size."
+    "Fig. 8 and what it leaves out: gains in five measures against steps, a line per step size."
     return _against_steps(records, "eps", lambda eps: f"ε = {eps:g}", None)
 
 
