@@ -415,14 +415,13 @@ def command(
     names = [name for text in protocols or () for name in text.replace(",", " ").split() or [""]]
     for name in names:
         protocol(name)  # a wrong one is found before any work
-    place, device = _place(record, images), find_device(device)
+    place, device = _place(record, _there(images)), find_device(device)
     options = {"batch_size": batch_size, "device": device, "bf16": bf16}
     if value_range:
         options["value_range"] = look_up("range", value_range.replace(" ", ""), RANGES)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            _there(images)
             real, net = data_name(data, root), features.load_extractor(extractor, root, not offline)
             which = n, seed, asked, device, batch_size, root, img_size, real, space
             fake, origin = _fake(images, *which)
