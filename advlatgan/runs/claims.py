@@ -74,6 +74,7 @@ def verdicts(
     table = judge(experiment)
     if readme:
         table = table[[c["readme"] == "yes" for c in claims(experiment)]]
-    spread = table.pop("spread").map(" ± {:.2g}".format).replace(" ± nan", "")
+    spread = table.pop("spread").map(lambda s: f" ± {s:.2g}" if s < 100 else f" ± {s:.0f}")
+    spread = spread.replace(" ± nan", "")
     table["gain"] = table["gain"].map("{:+.3g}".format).replace("+nan", "–") + spread
     return Markdown(pipes([*table], table.values.tolist()))
