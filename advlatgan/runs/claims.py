@@ -5,6 +5,8 @@
 # %% ../../nbs/87_claims.ipynb #3b765ca4
 from __future__ import annotations
 
+import functools
+
 from .presets import find_experiments
 from .report import results
 from .tables import pipes
@@ -39,12 +41,15 @@ def gains(
     return (-found if less else found).dropna()
 
 # %% ../../nbs/87_claims.ipynb #43122ffb
+_frame = functools.lru_cache(results)  # many claims are judged by one experiment
+
+
 def verdict(claim: dict) -> dict:  # verdict, gain, spread, seeds, judged_by
     "Judge a claim on the published records."
     told = dict(verdict="not testable here", gain=None, spread=None, seeds=0)
     if not claim["measure"]:
         return told | dict(judged_by=claim["why"])
-    found, why = gains(claim, results(claim["experiment"], claim["preset"])), claim["why"]
+    found, why = gains(claim, _frame(claim["experiment"], claim["preset"])), claim["why"]
     told |= dict(gain=found.mean(), spread=found.std(), seeds=len(found))
     if len(found) < 3 and not why:
         why = f"{len(found)} training, three are asked for"
