@@ -36,7 +36,7 @@ def substitute(
         raise ValueError(f"{shapes}: draw noise like z")
     if i.shape != z.shape[:1]:
         raise ValueError(f"i is {tuple(i.shape)}: expected a block for each latent, ({len(z)},)")
-    if not 0 <= i.min() <= i.max() < k:
+    if len(i) and not 0 <= i.min() <= i.max() < k:
         raise ValueError(f"i runs from {i.min()} to {i.max()}: expected 0 to k - 1 = {k - 1}")
     return _substituted(z, i, k, noise)
 
