@@ -88,11 +88,15 @@ def before_and_after(
     "A row per training: 32 latents as they are drawn, the same after -z, and its curve."
     shown = [r for r in records if r["arrays"]]
     columns = 3 if any(len(r["arrays"].get("curve", ())) for r in shown) else 2
+    stats = {r["params"].get("stats", "eval") for r in shown}
     fig = Figure(figsize=(4 * columns, 2.25 * len(shown)), layout="constrained")
     for axes, r in zip(fig.subplots(len(shown), columns, squeeze=False), shown):
         for ax, key, row in zip(axes, ("plain", "refined"), r["rows"]):
             image_grid(ax, r["arrays"][key], 8, _caption(row))
-        about = [r["params"]["backbone"], set_name(r), r["params"].get("precision", "auto")]
+        p = r["params"]
+        about = [p["backbone"], set_name(r), p.get("precision", "auto")]
+        if len(stats) > 1 and p["method"] != "bare":
+            about.append(f"{p['stats']} statistics")
         axes[0].set_ylabel("\n".join(word for word in about if word != "auto"), fontsize=8)
         if len(r["arrays"].get("curve", ())):
             axes[2].semilogy(*r["arrays"]["curve"].T, marker="o", markersize=3)
