@@ -52,7 +52,7 @@ def advlatgan():
     return call
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def preloaded():
     "The environment of an `advlatgan(…, env=…)` whose kernels are forks with the large libraries."
     folder = Path(__file__).parent / "preloaded"

@@ -60,17 +60,18 @@ def test_a_longer_run_extends_a_shorter_one(advlatgan, preloaded, checkout):
     assert "extends" not in in_one
 
 
-def test_where_rates_fall_it_is_asked_for(advlatgan, checkout):
+def test_where_rates_fall_it_is_asked_for(advlatgan, preloaded, checkout):
     "A run, a folder and a table of its own; the record says the course of its rates."
     (checkout / "nbs/experiments/presets.yaml").write_text(PRESETS)
     write_notebook(checkout / "nbs/experiments/level.ipynb", *LEVEL)
     out, call = checkout / "data/runs", ["run", "level", "-p", "decay=true"]
-    early = advlatgan(*call, "total_steps=4", "--extend", cwd=checkout)
+    here = dict(cwd=checkout, env=preloaded)
+    early = advlatgan(*call, "total_steps=4", "--extend", **here)
     assert early.returncode == 2 and early.stderr.count("\n") == 1 and not out.exists()
     assert "--extend: " in early.stderr and "holds no finished run" in early.stderr
 
     for more in ([], ["total_steps=4"], ["total_steps=4", "--extend"]):
-        done = advlatgan(*call, *more, cwd=checkout)
+        done = advlatgan(*call, *more, **here)
         assert done.returncode == 0, done.stderr
         assert ("begins at step 0" in done.stderr) == (more == ["total_steps=4"])
     found = sorted(
@@ -82,6 +83,6 @@ def test_where_rates_fall_it_is_asked_for(advlatgan, checkout):
     rows = [r["rows"] for r in (short_record, long_record, record)]
     assert rows[2][:2] == rows[0] and len(rows[2]) == 4 and rows[2][2:] != rows[1][2:]
     assert {f.name.split(".")[1][:14] for f in out.glob("level/*.md")} >= {"smoke-extended"}
-    again = advlatgan(*call, "total_steps=4", "--extend", "--force", cwd=checkout)
+    again = advlatgan(*call, "total_steps=4", "--extend", "--force", **here)
     assert f"{extended} goes on from {short}" in again.stderr
     assert folders(out)[extended]["rows"] == rows[2]

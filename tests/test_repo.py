@@ -39,8 +39,7 @@ def rows(out):
 
 
 def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, preloaded, tmp_path):
-    """All in one call, so that what they need is made once; then some that train, refine and mine,
-    their kernels fresh ones this time."""
+    "All in one call, so that what they need is made once; then some that train, refine and mine."
     done = advlatgan("run", *EXPERIMENTS, "--out", tmp_path, env=preloaded, timeout=1800)
     assert done.returncode == 0, done.stderr
     for name in EXPERIMENTS:
@@ -48,7 +47,7 @@ def test_every_experiment_runs_at_smoke_and_a_second_time_alike(advlatgan, prelo
         assert (tmp_path / name / f"{name}.smoke.md").exists(), name
     before = rows(tmp_path)
     names = ("fig09_toy", "train_images", "table3_refiners", "mode_league")
-    done = advlatgan("run", *names, "--out", tmp_path, "--force", timeout=900)
+    done = advlatgan("run", *names, "--out", tmp_path, "--force", env=preloaded, timeout=900)
     assert done.returncode == 0, done.stderr
     assert before and rows(tmp_path) == before
 

@@ -160,9 +160,9 @@ def own(tmp_path):
 
 
 @needs_oracles
-def test_the_papers_figures_of_ones_own_network(advlatgan, tmp_path, own):
+def test_the_papers_figures_of_ones_own_network(advlatgan, preloaded, tmp_path, own):
     "A relative path, one from home, a folder that was imported; with classes and without; Z and W."
-    where = dict(cwd=tmp_path / "pictures", env=own)
+    where = dict(cwd=tmp_path / "pictures", env=own | preloaded)
     coloured = "label=1 dataset=folder:. img_size=16 n_drawn=40 n_walks=2 n_steps=3 n_shown=1"
     importing.import_official(ORACLES / "grey_skip.pkl", tmp_path / "home/grey")
     calls = [
