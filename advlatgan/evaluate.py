@@ -173,21 +173,20 @@ def against(
     n: int,  # how many of them, drawn once with seed 0
     k_pr: int = 3,  # neighbours of precision and recall
     k_dc: Sequence[int] = (5,),  # of density and coverage
-    subsets: int = 0,  # of a kernel distance; 0: none
+    subsets: int = 20,  # of the kernel distance
     **options,  # of `features.extract`: batch_size, device
 ) -> Callable[[Tensor | Iterable[Tensor]], dict[str, float]]:  # images -> numbers
     "A function that measures generated images against these reals."
     reference = features.reference(real, extractor, n, ks=(k_pr, *k_dc), **options)
-    net = extractor.distance.removeprefix("fd")
-    kd, score = ("kid", "is") if net == "fid" else (f"kd{net}", f"is{net}")
+    fd, kd = extractor.distances
+    score = kd.replace("kid", "is").replace("kd", "is")
 
     def measure(fake):
         f = features.extract(extractor, fake, **options)
         # whoever asks for n knows n
         with warnings.catch_warnings(action="ignore", category=metrics.SampleSizeWarning):
-            found = {extractor.distance: metrics.frechet_distance(reference.gaussian, f.x)}
-            if subsets:
-                found[kd] = metrics.kernel_distance(reference.x, f.x, subsets).value
+            found = {fd: metrics.frechet_distance(reference.gaussian, f.x)}
+            found[kd] = metrics.kernel_distance(reference.x, f.x, subsets).value
             found[score] = metrics.inception_score(f.probs).value
             return found | metrics.manifold_metrics(reference.neighbours, f.x, k_pr, k_dc)
 

@@ -72,6 +72,11 @@ class Extractor:
     any_channels: bool = False  # False: one channel is repeated to three
 
     @property
+    def distances(self) -> tuple[str, str]:  # names of the Fréchet and the kernel distance
+        kernel = "kid" if self.distance == "fid" else self.distance.replace("fd", "kd", 1)
+        return self.distance, kernel
+
+    @property
     def identity(self) -> dict[str, str]:  # what makes two numbers comparable
         return {k: getattr(self, k) for k in ("name", "sha256", "resize", "input_range")}
 

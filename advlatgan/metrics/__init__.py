@@ -101,7 +101,7 @@ def class_table(
     fake: Tensor,  # features, (M, F)
     y_fake: Tensor,  # the classes they were made for, (M,)
     classes: Sequence[str],  # names of the classes
-    distance: str = "fd",  # what the Fréchet distance is called
+    distances: Sequence[str] = ("fd", "kd"),  # what the Fréchet and the kernel distance are called
     k_pr: int = 3,  # neighbours of precision and recall
     k: int = 5,  # neighbours of density and coverage
 ) -> list[dict]:  # a row for all classes together ("overall"), then one for each
@@ -110,8 +110,9 @@ def class_table(
 
     def row(name, r, i):
         near = manifold_metrics(r.neighbours, fake[i], k_pr, (k,))
-        found = {"class": name, distance: frechet_distance(r.gaussian, fake[i]), **near}
-        return found | {"as_asked": (shown[i] == y_fake[i]).double().mean().item()}
+        far = frechet_distance(r.gaussian, fake[i]), kernel_distance(r.x, fake[i], 20).value
+        as_asked = (shown[i] == y_fake[i]).double().mean().item()
+        return {"class": name, **dict(zip(distances, far)), **near, "as_asked": as_asked}
 
     def within(x, i):
         return row(classes[y_fake[i[0]]], reference(x, (k_pr, k)), i)
