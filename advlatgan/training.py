@@ -31,7 +31,7 @@ from advlatgan.device import (
     rows_of,
     world,
 )
-from .files import require, warn
+from .files import require
 
 # %% auto #0
 __all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_labels', 'train']
@@ -261,13 +261,21 @@ def _hooks(phases):
     return {f"{name}.{k}": part for name, k, part in parts if isinstance(part, nn.Module)}
 
 
-def _digest(net):
-    "The weights and buffers of a network in a few letters."
+def _digest(tensors):
+    "Names and values in a few letters."
     digest = hashlib.sha256()
-    for name, t in net.state_dict().items():
+    for name, t in tensors.items():
         digest.update(name.encode())
         digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _identity(data, batch_size):
+    "What tells data from others: where nothing else does, the first batch of seed 0."
+    if known := identified(data):
+        return known
+    x, y = next(iter(data.batches(batch_size, torch.Generator().manual_seed(0))))
+    return f"{_name(data)}, first batch {_digest(dict(x=x) if y is None else dict(x=x, y=y))}"
 
 
 def _settings(config, phases, data, spec, precision, fixed):
@@ -282,8 +290,8 @@ def _settings(config, phases, data, spec, precision, fixed):
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
-        data=dict(identity=identified(data) or _name(data), **about),
-        fixed={name: _digest(net) for name, net in fixed.items()},
+        data=dict(identity=_identity(data, config.batch_size), **about),
+        fixed={name: _digest(net.state_dict()) for name, net in fixed.items()},
     )
 
 # %% ../nbs/40_training.ipynb #f9613bbb
@@ -475,9 +483,6 @@ def train(
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
-    if done and not identified(data):
-        trust = f"that {_name(data)} is what step {done} was trained on is taken on trust"
-        warn(f"{trust}: give its class an `identity`")
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)
