@@ -261,24 +261,16 @@ def _hooks(phases):
     return {f"{name}.{k}": part for name, k, part in parts if isinstance(part, nn.Module)}
 
 
-def _digest(tensors):
-    "Names and values in a few letters."
+def _digest(net):
+    "The weights and buffers of a network in a few letters."
     digest = hashlib.sha256()
-    for name, t in tensors.items():
+    for name, t in net.state_dict().items():
         digest.update(name.encode())
         digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
 
 
-def _identity(data, batch_size):
-    "What tells data from others: where nothing else does, the first batch of seed 0."
-    if known := identified(data):
-        return known
-    x, y = next(iter(data.batches(batch_size, torch.Generator().manual_seed(0))))
-    return f"{_name(data)}, first batch {_digest(dict(x=x) if y is None else dict(x=x, y=y))}"
-
-
-def _settings(config, phases, data, spec, precision, fixed):
+def _settings(config, phases, data, device, spec, precision, fixed):
     "What a run may not change on its way, as plain data."
     kept = ("num_classes", "num_modes", "std", "flip", "noise")
     about = {k: getattr(data, k) for k in kept if hasattr(data, k)}
@@ -290,8 +282,8 @@ def _settings(config, phases, data, spec, precision, fixed):
         phases={p.name: described(p) for p in phases},
         spec=spec,
         precision=precision,
-        data=dict(identity=_identity(data, config.batch_size), **about),
-        fixed={name: _digest(net.state_dict()) for name, net in fixed.items()},
+        data=dict(identity=identified(data, config.batch_size, device), **about),
+        fixed={name: _digest(net) for name, net in fixed.items()},
     )
 
 # %% ../nbs/40_training.ipynb #f9613bbb
@@ -479,7 +471,7 @@ def train(
     if config.ema:
         nets.setdefault("G_ema", deepcopy(nets["G"]))
     run = _Run(nets, data, phases, config, device, precision)
-    settings = _settings(config, phases, data, spec, run.precision, run.fixed)
+    settings = _settings(config, phases, data, device, spec, run.precision, run.fixed)
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()

@@ -509,46 +509,18 @@ class Own:
             yield self.x[torch.randint(len(self.x), (batch_size,), generator=generator)], None
 
 
-class Hidden(Own):
-    "The same, which shows nothing."
-
-    def __init__(self, x):
-        self._x = x
-
-    @property
-    def x(self):
-        return self._x
-
-
-class Listed(torch.utils.data.Dataset):
-    "The same, which shows its items."
-
-    def __init__(self, x):
-        self._x = x
-
-    def __len__(self):
-        return len(self._x)
-
-    def __getitem__(self, i):
-        return self._x[i], 0
-
-    def batches(self, batch_size, generator):
-        return Own(self._x).batches(batch_size, generator)
-
-
-@pytest.mark.parametrize("kind", [Own, Listed, Hidden])
-def test_own_data_without_an_identity(tmp_path, kind):
-    "Other data of the same name and shape are refused, by the first batch if nothing else tells."
+def test_own_data_without_an_identity(tmp_path):
+    "Other data of the same name and shape are refused, by their first batch."
 
     def train(x, total_steps):
         fixed = dict(batch_size=8, z_dim=2, lr_decay=False)
         config = training.TrainConfig(total_steps=total_steps, **fixed)
         both = {"G": nets.ToyG(), "D": nets.ToyD()}
-        return training.train(both, kind(x), gan(), config, checkpoint=tmp_path)
+        return training.train(both, Own(x), gan(), config, checkpoint=tmp_path)
 
     train(torch.zeros(20, 2), 2)
     assert train(torch.zeros(20, 2), 4)[-1]["step"] == 4
-    with pytest.raises(checkpoints.CheckpointError, match=f"data.identity: {kind.__name__}"):
+    with pytest.raises(checkpoints.CheckpointError, match="data.identity: Own "):
         train(torch.ones(20, 2), 6)
 
 
