@@ -73,7 +73,7 @@ def speeds():
 def main(batch=128):
     print("| backbone | pixels | bare, TFLOP | -qua, TFLOP | calls |\n|---|---|---|---|---|")
     sizes = {32: list(backbones.BACKBONES)[:7], 48: list(backbones.BACKBONES)[:6]}
-    sizes[64] = ["wgan-gp", "sngan"]
+    sizes |= dict.fromkeys((64, 128), ["wgan-gp", "sngan"])
     for img_size, names in sizes.items():
         for name in names:
             (bare, few), (qua, many) = (counted(name, m, img_size) for m in ("bare", "qua"))
