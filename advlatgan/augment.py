@@ -36,7 +36,7 @@ class Dice:
             return torch.erfinv(2 * self.uniform() - 1)  # the official code's: without the √2
         return torch.randn(self.n, device=self.p.device)
 
-    def gate(self, value: Tensor, neutral: float, p: Tensor | None = None) -> Tensor:  # (n,)
+    def gate(self, value: Tensor, neutral: float, p: Tensor | None = None) -> Tensor:  # (…, n)
         "The value with probability p (None: the pipe's), else what changes nothing."
         if self.quantile is not None:
             return value
@@ -68,7 +68,8 @@ def blit(dice: Dice, h: int, w: int) -> Tensor:  # (n, 3, 3)
     "Mirror, quarter turns, whole-pixel shifts."
     flip = dice.gate((2 * dice.uniform()).floor(), 0)
     turns = dice.gate((4 * dice.uniform()).floor(), 0)
-    a, b = (dice.gate((2 * dice.uniform() - 1) / 8, 0) for _ in "xy")
+    shift = torch.stack([(2 * dice.uniform() - 1) / 8 for _ in "xy"])
+    a, b = dice.gate(shift, 0)  # both or neither
     M = scaling(1 - 2 * flip, torch.ones_like(flip)) @ turning(turns * math.pi / 2)
     return M @ moving(-(a * w).round(), -(b * h).round())
 
@@ -80,7 +81,7 @@ def geom(dice: Dice, h: int, w: int) -> Tensor:  # (n, 3, 3)
     before = dice.gate(math.pi * (2 * dice.uniform() - 1), 0, once)
     stretch = dice.gate(2 ** (0.2 * dice.normal()), 1)
     after = dice.gate(math.pi * (2 * dice.uniform() - 1), 0, once)
-    a, b = (dice.gate(dice.normal() / 8, 0) for _ in "xy")
+    a, b = dice.gate(torch.stack([dice.normal() / 8 for _ in "xy"]), 0)  # both or neither
     if dice.quantile is not None:
         after = torch.zeros_like(after)  # as the official code's tests have it
     M = scaling(1 / zoom, 1 / zoom) @ turning(before) @ scaling(1 / stretch, stretch)

@@ -28,8 +28,8 @@ class Backbone:
     arch: str  # of `nets.build`
     method: Callable  # (lr=…, n_dis=…, …) -> phases
     lr_decay: bool = True  # rates fall linearly to 0
-    flip: bool = True  # flip half of the images (digits are never flipped)
-    noise: bool = False  # add U[0, 1)/128 to them
+    flip: bool = True  # flip half of the images (never digits, nor LSUN, CelebA and ImageNet)
+    noise: bool = False  # add U[0, 1)/128 to them (always to LSUN, CelebA and ImageNet)
     conditional: bool = False  # needs labels
     eps: dict[str, float] = field(default_factory=dict)  # -qua's step size on the paper's sets
 
@@ -41,7 +41,9 @@ class Backbone:
                 "choose a labelled set or another backbone"
             )
         data = data if self.conditional else data.without_labels()
-        return data.with_transforms(flip=self.flip and "mnist" not in data.name, noise=self.noise)
+        large = data.name.startswith(("lsun", "celeba", "imagenet"))
+        flip = self.flip and not large and "mnist" not in data.name
+        return data.with_transforms(flip=flip, noise=self.noise or large)
 
     def spec(self, data: ImageData, z_dim: int = 100, width: float = 1.0) -> dict:
         "What `nets.build` is to be given for this set."

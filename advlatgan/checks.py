@@ -28,7 +28,8 @@ from .methods.pgmgan import build_partitioner
 from .mining import check_steps
 
 # %% auto #0
-__all__ = ['check_images', 'check_refined', 'check_early', 'check_mixture', 'check_intervened', 'check_league', 'check_walked']
+__all__ = ['check_images', 'check_refined', 'check_early', 'check_mixture', 'check_intervened', 'check_held_out', 'check_league',
+           'check_walked']
 
 # %% ../nbs/48_checks.ipynb #2ab33c3a
 @functools.lru_cache
@@ -238,6 +239,24 @@ def check_intervened(
     check_blocks(z_dim, k)
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         nets_ivgan.image_nets(img_size, images.x.shape[1], z_dim=z_dim, k=k, width=width)
+    _extractor_there(extractor)
+
+
+def check_held_out(
+    dataset: str,
+    split: str = "train",
+    real_split: str = "train",
+    img_size: int = 0,
+    n_train: int = 100,
+    device: str = "auto",
+    extractor: str = "",
+) -> None:
+    "Refuse a run of `stylegan2_ada` that trains on all images and so could hold none out."
+    find_device(device)
+    images = _compared(dataset, split, real_split, img_size)
+    if n_train >= len(images):
+        room = f"{dataset} {split} has {len(images):,} images, some of which are held out"
+        raise ValueError(f"n_train is {n_train:,}: {room}; choose fewer")
     _extractor_there(extractor)
 
 

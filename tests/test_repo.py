@@ -192,3 +192,14 @@ def test_wheel_works_outside_the_tree(copy, tmp_path_factory):
     )
     assert done.returncode == 0 and "torch.Size([4, 2])" in done.stdout, done.stderr
     assert "advlatgan.runs.cli" in (elsewhere / "site/bin/advlatgan").read_text()
+
+
+def test_packs_divide_their_batches_in_every_preset():
+    "What `checks.check_mixture` refuses for one run would stop a whole preset."
+    from advlatgan import runs
+
+    experiment = runs.find_experiments(ROOT)["pgm_images"]
+    for preset in experiment.presets:
+        for params in runs.resolve(experiment, preset):
+            pack = int(params["method"].partition("PacGAN ")[2] or 1)
+            assert params["batch_size"] % pack == 0, (preset, params["method"])

@@ -115,7 +115,7 @@ def _found(batch, v, space):
     k=optional(POSITIVE),
     pairs=whole(1),
     delta=POSITIVE,
-    optimiser=tuple(_OPTIMISERS),
+    optimiser=("auto", *_OPTIMISERS),
     projection=("exact", "official", "none"),
     clip=optional(POSITIVE),
 )
@@ -127,7 +127,7 @@ def dot(
     k: float | None = None,  # Lipschitz constant; None: estimated, per class if there are labels
     pairs: int = 100,  # random pairs of that estimate
     delta: float = 0.001,  # added to each coordinate of the distance moved
-    optimiser: str = "sgd",  # or "adam", with (0, 0.9)
+    optimiser: str = "auto",  # or "adam", with (0, 0.9); auto: sgd for latents, adam for samples
     projection: str = "exact",  # normal prior: tangential; "official": its code's constant; "none"
     clip: float | None = 1.0,  # samples stay in [-clip, clip]
 ) -> Callable:
@@ -135,11 +135,13 @@ def dot(
     K = _largest_slope(problem, space, pairs) if k is None else torch.full((1,), k)
     classes = None if problem.y is None or k is not None else problem.y.unique()
     on_sphere = space == "latent" and problem.prior == "normal"
+    usual = {"latent": "sgd", "sample": "adam"}[space]
+    optimise = _OPTIMISERS[usual if optimiser == "auto" else optimiser]
 
     def run(batch):
         v, d_of, keep = _moving(batch, space, clip)
         own = 0 if classes is None else torch.searchsorted(classes.to(batch.y.device), batch.y)
-        k, start, step = K.to(v)[own], v.clone(), _OPTIMISERS[optimiser]([v], eps)
+        k, start, step = K.to(v)[own], v.clone(), optimise([v], eps)
         for i in range(n_adv):
             away = v - start + delta
             up = slope(lambda v: d_of(v) / k, v)[1]
