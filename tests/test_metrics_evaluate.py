@@ -132,15 +132,21 @@ def test_a_kill_leaves_no_part_of_a_record_or_a_reference(command, process, digi
     assert json.loads((tmp_path / "r.json").read_text())["metrics"]
 
 
-def test_a_checkpoint_is_measured_from_its_file_alone(command, digits):
-    "Generate, measure, record where the images come from; -z is the same call with --refine."
+@pytest.fixture(scope="module")
+def trained(digits):
+    "A checkpoint of random weights, at step 2, beside the digits."
     from advlatgan import checkpoints, nets
 
     spec = {"arch": "dcgan", "img_size": 28, "img_channels": 1, "z_dim": 4, "width": 0.0625}
     G, D = nets.build(**spec)
     state = {"G": G.state_dict(), "D": D.state_dict()}
     checkpoints.save(digits / "run", 2, {"spec": spec}, state)
-    asked = ("evaluate", digits / "run", "--data", "folder:real", "--root", digits, *NET)
+    return digits / "run"
+
+
+def test_a_checkpoint_is_measured_from_its_file_alone(command, digits, trained):
+    "Generate, measure, record where the images come from; -z is the same call with --refine."
+    asked = ("evaluate", trained, "--data", "folder:real", "--root", digits, *NET)
     found = {}
     for more in ((), ("--refine", "--n-adv", 2)):
         status, out, err = command(*asked, "--n", 50, "--protocols", "fid50", *more)
@@ -155,11 +161,11 @@ def test_a_checkpoint_is_measured_from_its_file_alone(command, digits):
     assert status == 2 and "n is 1,000,000,000,000: expected 1 to 1,000,000" in err
 
 
-def test_images_are_measured_as_they_are_made(digits, monkeypatch):
+def test_images_are_measured_as_they_are_made(trained, monkeypatch):
     "Never more than a batch of them is there."
     from advlatgan import evaluate, features, sample
 
-    made, alive = evaluate.generated(digits / "run", 500, batch_size=50)[0], []
+    made, alive = evaluate.generated(trained, 500, batch_size=50)[0], []
     whole = sample.Sampler.decode
 
     def counted(*args):
