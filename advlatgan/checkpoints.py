@@ -26,8 +26,8 @@ from . import nets
 from .files import lock, require, warn, write_whole
 
 # %% auto #0
-__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'lengthen', 'described', 'identified',
-           'differences', 'Keeper']
+__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'save_alone', 'lengthen', 'described',
+           'identified', 'differences', 'Keeper']
 
 # %% ../nbs/42_checkpoints.ipynb #33a908fc
 def _pack(value, tensors, path=""):
@@ -266,6 +266,20 @@ def load(
     return found
 
 # %% ../nbs/42_checkpoints.ipynb #f1f30da9
+def save_alone(
+    folder: str | Path,  # in which no other checkpoint may be: `save` would remove it
+    step: int,
+    settings: dict,
+    state: dict,
+    about: dict | None = None,
+) -> Path:  # the file
+    "Write a checkpoint where no training keeps its own."
+    path = Path(folder) / f"step-{step:08d}.safetensors"
+    if others := [f for f in _files(folder) if f != path]:
+        raise CheckpointError(f"{folder} holds {others[0].name} of a training: give another folder")
+    return save(folder, step, settings, state, about)
+
+
 def lengthen(
     path: str | Path,  # a checkpoint file, or a folder of them: the newest whole one
     folder: str | Path,  # of the longer training, another
@@ -277,7 +291,7 @@ def lengthen(
     config = found.settings.get("config", {})
     longer = {k: total_steps for k in config if k == "total_steps"}  # else rates are level
     settings = found.settings | dict(config=config | longer)
-    return save(folder, found.step, settings, found.state, found.about)
+    return save_alone(folder, found.step, settings, found.state, found.about)
 
 # %% ../nbs/42_checkpoints.ipynb #8310597e
 def _state(part):

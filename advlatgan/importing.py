@@ -54,7 +54,7 @@ def as_checkpoint(
     state = {name: net.state_dict() for name, net in found.items()}
     state.setdefault("G", G.state_dict())
     settings = dict(spec=specification(G, D))
-    return checkpoints.save(out, 0, settings, state, about)
+    return checkpoints.save_alone(out, 0, settings, state, about)
 
 # %% ../nbs/49_import.ipynb #f9b0662b
 def import_official(

@@ -239,6 +239,17 @@ def test_an_odd_spec_is_one_line(copied, command, spec):
     assert status == 2 and out == "" and err.count("\n") == 1 and "builds no networks" in err
 
 
+def test_a_folder_of_checkpoints_takes_no_other_run(copied):
+    "`save` keeps the newest of its own run, so that it would remove what is there."
+    before = sorted(f.name for f in copied.glob("step-*"))
+    state = checkpoints.load(copied).state
+    with pytest.raises(checkpoints.CheckpointError, match="give another folder"):
+        checkpoints.save_alone(copied, 0, {}, state)
+    with pytest.raises(checkpoints.CheckpointError, match="give another folder"):
+        checkpoints.lengthen(copied, copied, 20)
+    assert sorted(f.name for f in copied.glob("step-*")) == before
+
+
 def test_a_copy_under_another_name_is_the_users(copied):
     newest = copied / "step-00000004.safetensors"
     mine = copied / "step-best.safetensors"
