@@ -134,7 +134,8 @@ def changed(
     **fields,  # of `Phase`, with their new values
 ) -> list[Phase]:
     "The phases, one of them with other fields."
-    return [replace(p, **fields) if p.name == name else p for p in phases]
+    old = phase(phases, name)
+    return [replace(p, **fields) if p is old else p for p in phases]
 
 
 def phase(phases: list[Phase], name: str) -> Phase:

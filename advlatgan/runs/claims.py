@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 
+from ..files import require
 from .presets import find_experiments
 from .report import results
 from .tables import pipes
@@ -31,6 +32,8 @@ def gains(
     frame,  # of `results`
 ):  # a Series, by seed
     "How much further the claim's line is than the other, where it is better."
+    words = ("more", "less", "no more", "no less")
+    require(claim["better"] in words, "better", claim["better"], " or ".join(words))
     less = claim["better"] in ("less", "no more")
 
     def best(query):
