@@ -239,7 +239,7 @@ def load_sampler(
         raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
     found = checkpoints.load(path)
     described = None if refine is None else refiners.settings(**refine)
-    if described and described["method"] in ("ddls", "drs", "mhgan"):
+    if described and refiners.METHODS[described["method"]].density:
         need = "takes D's logit for a log density ratio, and this D is not calibrated"
         warn(f"{described['method']} {need}: see refiners.calibrate")
     G, D = found.networks(device)
