@@ -28,7 +28,7 @@ def toc(site):
     experiments = sorted(p.stem for p in site.glob("nbs/experiments/*.ipynb"))
     chapters = [dict(file=f"nbs/experiments/{name}") for name in experiments]
     parts.append(dict(caption="Experiments", chapters=chapters))
-    pages = ("add_a_gan", "add_an_experiment", "scale", "limits", "api")
+    pages = ("use_your_gan", "add_a_gan", "add_an_experiment", "scale", "limits", "api")
     parts.append(dict(caption="How to", chapters=[dict(file=name) for name in pages]))
     return dict(format="jb-book", root="nbs/index", parts=[p for p in parts if p["chapters"]])
 
