@@ -1,5 +1,6 @@
 """The command line, in processes of its own."""
 
+import io
 import json
 import os
 import shutil
@@ -372,6 +373,19 @@ def test_two_commands_do_not_write_to_one_folder(checkout, advlatgan):
         assert first.wait(30) == 130
 
 
+def test_on_a_narrow_terminal_names_are_whole(monkeypatch):
+    class Terminal(io.StringIO):
+        isatty = lambda self: True
+
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert cli.main(["list"]) == 0
+    lines = sys.stdout.getvalue().splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [*runs.find_experiments()]
+    assert max(len(line) for line in lines) <= 80
+
+
 def test_publish_and_report(advlatgan, checkout):
     assert advlatgan("publish", "walk", "--preset", "smoke", cwd=checkout).returncode == 1
     assert advlatgan("report", cwd=checkout).returncode == 1
@@ -389,6 +403,23 @@ def test_publish_and_report(advlatgan, checkout):
         and "(run here)" in told.stdout
         and "| plain |" in told.stdout
     )
+
+
+def test_a_published_preset_grows_without_its_old_runs(advlatgan, checkout):
+    presets = checkout / "nbs/experiments/presets.yaml"
+    whole = presets.read_text()
+    presets.write_text(whole.replace("seeds: [0, 1, 2], pause: 0.1", "seeds: [0]"))
+    publish = ("publish", "walk", "--preset", "cpu")
+    assert advlatgan("run", "walk", "--preset", "cpu", cwd=checkout).returncode == 0
+    assert advlatgan(*publish, cwd=checkout).returncode == 0
+    shutil.rmtree(checkout / "data/runs")
+    presets.write_text(presets.read_text().replace("seeds: [0]", "seeds: [0, 1]"))
+    refused = advlatgan(*publish, cwd=checkout)
+    assert refused.returncode == 1 and "1 of 2 runs are not finished" in refused.stderr
+    run = ("run", "walk", "--preset", "cpu", "--seeds", "1")
+    assert advlatgan(*run, cwd=checkout).returncode == 0
+    assert advlatgan(*publish, cwd=checkout).returncode == 0
+    assert "over 2 seeds (0, 1)" in (checkout / "data/results/walk.cpu.md").read_text()
 
 
 @pytest.mark.parametrize("flag", ["-n", "--dry-run"])

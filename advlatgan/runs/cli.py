@@ -57,14 +57,16 @@ def _chosen(names=()):
 def _print_table(head, rows, one_line=False):
     "As wide as the terminal; one that is piped has room for all."
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="")
-    for name in head:
-        table.add_column(name, no_wrap=one_line or name == head[0], overflow="ellipsis")
-    for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
+    table.add_column(head[0], no_wrap=True)  # a name is never cut
+    for name in head[1:]:
+        table.add_column(name)
+    cut = dict(no_wrap=True, overflow="ellipsis") if one_line else {}
+    for name, *cells in rows:
+        table.add_row(Text(name), *(Text(str(cell), **cut) for cell in cells))
     width = None if sys.stdout.isatty() else 200
     Console(file=sys.stdout, width=width, force_jupyter=False, highlight=False).print(table)
 
@@ -272,12 +274,15 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
     out = out or _default_out()
     for e in _chosen(names):
         runs = plan(find_experiments(), e.name, preset)
-        if missing := [r.folder for r in runs if not is_finished(out, r)]:
+        kept = load_bundle(e.root / f"data/results/{e.name}.{preset}") or []
+        there = {r["folder"] for r in kept}
+        absent = [r.folder for r in runs if not is_finished(out, r)]
+        if missing := [folder for folder in absent if folder not in there]:
             many = f"{len(missing)} of {len(runs)} runs are not finished, {missing[0]} among them"
             call = f"advlatgan run {e.name} --preset {preset}"
             print(f"advlatgan: {many}: '{call}'", file=sys.stderr)
             return 1
-        for file in make_report(out, e, preset, runs):
+        for file in make_report(out, e, preset, runs, kept):
             folder = e.root / ("figures" if file.suffix == ".png" else "data/results")
             folder.mkdir(parents=True, exist_ok=True)
             print(shutil.copy(file, folder))

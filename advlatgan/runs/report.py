@@ -5,11 +5,18 @@
 # %% ../../nbs/83_report.ipynb #406d42a3
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..files import read_json, write_json, write_whole
 from .presets import CallError, Experiment, Run, find_experiments, pick
-from .records import are_records, load_arrays, read_record, save_arrays
+from advlatgan.runs.records import (
+    are_records,
+    is_finished,
+    load_arrays,
+    read_record,
+    save_arrays,
+)
 from advlatgan.runs.tables import (
     aggregate,
     beside,
@@ -102,11 +109,16 @@ def draw(experiment: Experiment, stem: Path) -> Path:  # the figure's file
     )
 
 # %% ../../nbs/83_report.ipynb #b01d0db6
-def _first_arrays(root, records):
+def _read(root, run):
+    "A finished run's record, with its arrays."
+    arrays = load_arrays(root / run.folder / "arrays.npz")
+    return {"folder": run.folder, **read_record(root / run.folder), "arrays": arrays}
+
+
+def _first_arrays(records):
     "The arrays of the first seed's records."
     first = min(r["params"]["seed"] for r in records)
-    folders = [r["folder"] for r in records if r["params"]["seed"] == first]
-    arrays = {f: load_arrays(root / f / "arrays.npz") for f in folders}
+    arrays = {r["folder"]: r["arrays"] for r in records if r["params"]["seed"] == first}
     return {f"{f}:{k}": v for f, named in arrays.items() for k, v in named.items()}
 
 
@@ -114,15 +126,18 @@ def make_report(
     root: Path,  # output folder
     experiment: Experiment,
     label: str,  # a preset's name, or more where the call changed something
-    runs: list[Run],  # all finished
+    runs: list[Run],  # each finished, or among `kept`
+    kept: Sequence[dict] = (),  # records of a bundle, for runs that are not there
 ) -> list[Path]:  # the files of the bundle
     "Bundle the records of these runs: data, table and figure."
-    records = [{"folder": r.folder, **read_record(root / r.folder)} for r in runs]
+    of = {r["folder"]: r for r in kept}
+    records = [_read(root, r) if is_finished(root, r) else of[r.folder] for r in runs]
     stem = root / experiment.name / f"{experiment.name}.{label}"
     md, data, npz, png = (bundle_file(stem, end) for end in (".md", ".json", ".npz", ".png"))
     for old in (md, data, npz, png):
         old.unlink(missing_ok=True)
-    save_arrays(npz, _first_arrays(root, records))
+    save_arrays(npz, _first_arrays(records))
+    records = [{k: v for k, v in r.items() if k != "arrays"} for r in records]
     write_json(data, dict(experiment=experiment.name, label=label, records=records))
     if experiment.figure:
         draw(experiment, stem)
