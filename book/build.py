@@ -25,7 +25,7 @@ def toc(site):
         parts.append(
             dict(caption=caption, chapters=[dict(file=f"nbs/{name}") for name in chapters])
         )
-    experiments = sorted(p.stem for p in site.glob("nbs/experiments/*.ipynb"))
+    experiments = yaml.safe_load((site / "nbs/experiments/presets.yaml").read_text())
     chapters = [dict(file=f"nbs/experiments/{name}") for name in experiments]
     parts.append(dict(caption="Experiments", chapters=chapters))
     pages = ("use_your_gan", "add_a_gan", "add_an_experiment", "scale", "limits", "api")
