@@ -57,15 +57,16 @@ def _chosen(names=()):
 def _print_table(head, rows, one_line=False):
     "As wide as the terminal; one that is piped has room for all."
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="")
     for name in head:
-        table.add_column(name, no_wrap=one_line or name == head[0], overflow="ellipsis")
+        table.add_column(name, no_wrap=name == head[0])  # is never cut
     for row in rows:
-        table.add_row(*(escape(str(cell)) for cell in row))
-    width = None if sys.stdout.isatty() else 200
+        cells = (Text(str(c), no_wrap=one_line or None, overflow="ellipsis") for c in row)
+        table.add_row(*cells)
+    width = None if sys.stdout.isatty() else 1000 if one_line else 200
     Console(file=sys.stdout, width=width, force_jupyter=False, highlight=False).print(table)
 
 # %% ../../nbs/85_cli.ipynb #ec85684d
@@ -238,7 +239,8 @@ def run(
     _warn_of_other_code(out, [r for r in wanted if r not in again])
     errors = carry_out(out, wanted, jobs, force, extra)
     for folder, error in errors.items():
-        place = out / folder / "notebook.ipynb"
+        place = out / folder / "failed.ipynb"  # what was there before --force is back
+        place = place if place.exists() else place.with_name("notebook.ipynb")
         print(f"failed: {folder}: {error} ({place})", file=sys.stderr)
     for name, runs in plans.items():
         if all(is_finished(out, r) for r in runs):
