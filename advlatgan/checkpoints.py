@@ -14,8 +14,10 @@ import re
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -26,7 +28,7 @@ from . import nets
 from .files import lock, require, warn, write_whole
 
 # %% auto #0
-__all__ = ['FORMAT', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'save_alone', 'lengthen', 'described',
+__all__ = ['FORMAT', 'NUMBERS', 'CheckpointError', 'save', 'Checkpoint', 'latest', 'load', 'save_alone', 'lengthen', 'described',
            'identified', 'differences', 'Keeper']
 
 # %% ../nbs/42_checkpoints.ipynb #33a908fc
@@ -74,9 +76,8 @@ def _write(path, tensors, header):
     try:
         save_file(tensors, path, {FORMAT: f"{_digest(header, tensors)} {header}"})
     except SafetensorError as e:
-        raise OSError(
-            0, f"{e}; make room, and the same call goes on from the file before"
-        ) from None
+        way = "make room, and the same call goes on from the file before"
+        raise OSError(0, f"{e}; {way}") from None
     _sync(path)
 
 
@@ -107,9 +108,8 @@ def save(
     folder, tensors = Path(folder), {}
     versions = dict(advlatgan=advlatgan.__version__, torch=torch.__version__)
     about = versions | (about or {}) | versions
-    header = json.dumps(
-        dict(step=step, settings=settings, about=about, state=_pack(state, tensors))
-    )
+    held = dict(step=step, settings=settings, about=about, state=_pack(state, tensors))
+    header = json.dumps(held, default=lambda v: v.tolist())  # NumPy's numbers as Python's
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.safetensors"
     write_whole(path, lambda part: _write(part, tensors, header))
@@ -179,10 +179,8 @@ class Checkpoint:
         "The networks, built anew from their spec."
         spec = self.settings.get("spec")
         if spec is None:
-            raise CheckpointError(
-                f"{self.path} does not say how its networks are built: "
-                "train with spec={'arch': …}, as given to nets.build"
-            )
+            way = "train with spec={'arch': …}, as given to nets.build"
+            raise CheckpointError(f"{self.path} does not say how its networks are built: {way}")
         with torch.random.fork_rng(devices=[]):
             G, D = _build(spec, self.path)
         for net, name in ((G, "G_ema" if "G_ema" in self.state else "G"), (D, "D")):
@@ -217,9 +215,9 @@ def _check_spec(spec, *networks):
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         built = _build(spec, "checkpoint")
     if shapes(built) != shapes(networks):
+        way = "give the one that built them"
         raise CheckpointError(
-            f"the spec {spec} builds other networks than those in training: "
-            "give the one that built them"
+            f"the spec {spec} builds other networks than those in training: {way}"
         )
 
 # %% ../nbs/42_checkpoints.ipynb #308d6c10
@@ -259,10 +257,8 @@ def load(
     path = Path(path)
     found = _load(path) if path.is_file() else latest(path)
     if found is None:
-        raise CheckpointError(
-            f"no checkpoint at {path}: "
-            "expected a file like step-00001000.safetensors, or a folder of them"
-        )
+        expected = "a file like step-00001000.safetensors, or a folder of them"
+        raise CheckpointError(f"no checkpoint at {path}: expected {expected}")
     return found
 
 # %% ../nbs/42_checkpoints.ipynb #f1f30da9
@@ -323,12 +319,25 @@ def _like_parameters(opt):
                 moments[k] = torch.empty_like(p).copy_(v)
 
 # %% ../nbs/42_checkpoints.ipynb #2ba1989d
+NUMBERS = (np.generic, np.ndarray, Tensor)
+
+
+def _digest_of(*tensors):
+    "Their content in a few letters."
+    digest = hashlib.sha256()
+    for t in tensors:
+        digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
+
+
 def described(
-    thing,  # plain data, a dataclass, a function, a partial, a module, or a nest of these
+    thing,  # plain data, numbers, a function, a partial, an object, or a nest of these
 ):  # plain data: what JSON can hold
     "What a checkpoint says of a setting, so that another one is told from it."
     if thing is None or isinstance(thing, (bool, int, float, str)):
         return thing
+    if isinstance(thing, NUMBERS):
+        return thing.tolist() if thing.nbytes <= 256 else _digest_of(torch.as_tensor(thing))
     if isinstance(thing, (list, tuple)):
         return [described(v) for v in thing]
     if isinstance(thing, dict):
@@ -341,12 +350,19 @@ def described(
         return _named(thing, _own_values(thing))
     if isinstance(thing, nn.Module):
         return _named(type(thing), getattr(thing, "settings", {}))
-    return _named(thing if isinstance(thing, type) else type(thing), {})
+    if inspect.ismethod(thing):
+        return _named(thing.__func__, dict(of=thing.__self__))
+    if isinstance(thing, (type, ModuleType)):
+        return _named(thing, {})
+    held = getattr(thing, "__dict__", {}).items()  # of it what is no state
+    return _named(
+        type(thing), {k: v for k, v in held if isinstance(v, (int, float, str, *NUMBERS))}
+    )
 
 
 def _named(thing, values):
     name = getattr(thing, "__qualname__", type(thing).__name__)
-    values = {k: described(v) for k, v in values.items() if not isinstance(v, Tensor)}
+    values = {k: described(v) for k, v in values.items()}
     return {"is": name} | values if values else name
 
 
@@ -354,8 +370,7 @@ def _own_values(function):
     "Defaults of a function, and what it closes over."
     spec = inspect.signature(function).parameters.values()
     found = {p.name: p.default for p in spec if p.default is not p.empty}
-    cells = zip(function.__code__.co_freevars, function.__closure__ or ())
-    for name, cell in cells:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         if not isinstance(cell.cell_contents, (nn.Module, type(function))):
             found[name] = cell.cell_contents
     return found
@@ -370,10 +385,8 @@ def identified(
     if known := getattr(data, "identity", None):
         return known
     x, y = next(iter(data.batches(batch_size, torch.Generator(device).manual_seed(0))))
-    digest = hashlib.sha256()
-    for t in (x,) if y is None else (x, y):
-        digest.update(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return f"{getattr(data, 'name', type(data).__name__)} {digest.hexdigest()[:12]}"
+    digest = _digest_of(*((x,) if y is None else (x, y)))
+    return f"{getattr(data, 'name', type(data).__name__)} {digest}"
 
 # %% ../nbs/42_checkpoints.ipynb #8b0848dd
 def _compare(there, here, name=""):
@@ -382,7 +395,7 @@ def _compare(there, here, name=""):
         for k in dict.fromkeys([*there, *here]):
             inner = "" if k == "config" else f"{name}.{k}".lstrip(".")
             yield from _compare(there.get(k, "nothing"), here.get(k, "nothing"), inner)
-    elif there != here:
+    elif there != here and repr(there) != repr(here):  # nan is the same as nan
         yield f"{name}: {there} -> {here}"
 
 
@@ -409,10 +422,11 @@ class Keeper:
         parts: dict[str, Any],  # all that has a state, by name; None is left out
         about: dict[str, Any] | None = None,  # plain data for the reader
     ):
-        self.folder, self.settings, self.about, self.last = folder, settings, about, None
+        self.folder, self.last = folder, None
         self.parts = {k: v for k, v in parts.items() if v is not None}
         if folder is None:
             return
+        self.settings, self.about = _plain(settings, "settings"), _plain(about, "about")
         _check_folder(folder)
         if settings.get("spec") is not None:
             _check_spec(settings["spec"], parts["G"], parts["D"])
@@ -455,6 +469,15 @@ class Keeper:
         return found.step
 
 # %% ../nbs/42_checkpoints.ipynb #27ea3b43
+def _plain(data, name):
+    "The same as a JSON file would have it, NumPy's numbers as Python's."
+    try:
+        return json.loads(json.dumps(data, default=lambda v: v.tolist()))
+    except (AttributeError, TypeError, ValueError) as e:
+        why = f"{name} cannot be kept in a checkpoint ({e})"
+        raise CheckpointError(f"{why}: expected numbers, words, lists and dicts of them") from None
+
+
 def _check_folder(folder):
     "Refuse a folder that cannot be written."
     try:

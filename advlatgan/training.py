@@ -110,15 +110,18 @@ class TrainConfig:
     def __post_init__(self):
         for name in ("total_steps", "batch_size", "z_dim"):
             _check_count(self, name)
-        require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        whole = isinstance(self.seed, int) and 0 <= self.seed < 2**63
+        require(whole, "seed", self.seed, "an int from 0 to 2^63 - 1")
         require(0 <= self.ema < 1, "ema", self.ema, "a number from 0 up to, not including, 1")
 
 # %% ../nbs/40_training.ipynb #d4fe8baf
 class _Frozen:
-    "Inside, the parameters of these networks ask for no gradients."
+    "Inside, parameters of these networks ask for no gradients, unless others have them too."
 
-    def __init__(self, networks):
-        self.parameters = [p for net in networks for p in net.parameters() if p.requires_grad]
+    def __init__(self, networks, others=()):
+        there, theirs = (nn.ModuleList(nets).parameters() for nets in (networks, others))
+        learn = {*theirs}
+        self.parameters = [p for p in there if p.requires_grad and p not in learn]
 
     def __enter__(self):
         for p in self.parameters:
@@ -164,8 +167,9 @@ def _moved(phase, nets, z, y, *reals):
 
 def _step_of(phase, nets, opt, precise, device, seen=()):
     "A step of the phase: (x, y, z, y_z) -> loss, detached."
-    others = [net for name, net in vars(nets).items() if name not in phase.trains]
-    criterion, frozen = _shared(_Criterion(phase, nets, seen), device), _Frozen(others)
+    trained = [getattr(nets, name) for name in phase.trains]
+    criterion = _shared(_Criterion(phase, nets, seen), device)
+    frozen = _Frozen(vars(nets).values(), trained)
 
     def step(x, y, z, y_z):
         with frozen:
@@ -216,8 +220,8 @@ def _optimisers(phases, nets):
     for phase in phases:
         if phase.trains in found:
             continue
-        networks = [getattr(nets, name) for name in phase.trains]
-        opt = phase.opt([p for net in networks for p in net.parameters()])
+        networks = nn.ModuleList(getattr(nets, name) for name in phase.trains)
+        opt = phase.opt([*networks.parameters()])
         for group in opt.param_groups:
             group["first_lr"] = float(group["lr"])
         found[phase.trains] = f"opt_{phase.name}", opt
@@ -358,10 +362,7 @@ def _check_latents(phases, num_classes, config):
 
 def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
-    if z_dim != config.z_dim:
-        raise ValueError(
-            f"z_dim is {config.z_dim} and G takes latents of {z_dim}: make them the same"
-        )
+    require(z_dim == config.z_dim, "z_dim", config.z_dim, f"{z_dim}, the size of G's latents")
     for net in nets.values():
         check_labels(data, getattr(net, "num_classes", None))
 
@@ -387,8 +388,8 @@ def _place(nets, hooks, trained, device):
     for name, net in (nets | hooks).items():
         net.to(device).train(name in trained or name in hooks)
         channels_last(net)
-        if name not in trained:
-            net.requires_grad_(False)
+    others = [net for name, net in (nets | hooks).items() if name not in trained]
+    _Frozen(others, [nets[name] for name in trained]).__enter__()  # for good
 
 # %% ../nbs/40_training.ipynb #a3ab5458
 class _Run:
@@ -411,14 +412,16 @@ class _Run:
 
     def parts(self):
         "All that has a state, by name."
-        found = self.nets | self.hooks | dict(self.optimisers.values())
+        found = self.hooks | dict(self.optimisers.values())
         found |= dict(losses=self.losses, history=self.history, rng_z=self.draw.rng_z)
         found |= dict(rng_x=self.draw.rng_x, rng_torch=torch.default_generator)
         if self.device.type == "cuda":
             found["rng_cuda"] = torch.cuda.default_generators[self.device.index]
         if hasattr(self.draw.batches, "state_dict"):
             found["batches"] = self.draw.batches
-        return found
+        taken = [name for name in self.nets if name in found]
+        require(not taken, "nets", taken, "other names: the trainer keeps its own under these")
+        return self.nets | found
 
     def begin(self, done, graphs):
         "Get ready for the step after `done`."

@@ -61,6 +61,31 @@ def test_what_is_finished_is_skipped_and_force_reruns(advlatgan, checkout):
     assert record.stat().st_mtime_ns > before
 
 
+def test_what_force_cannot_make_anew_stays(advlatgan, checkout):
+    "A run that fails, is killed with its command, and is then put back for another that needs it."
+    assert advlatgan("run", "walk", cwd=checkout).returncode == 0
+    [record] = (checkout / "data/runs").glob("walk/*/record.json")
+    before, notebook = record.read_text(), checkout / "nbs/experiments/walk.ipynb"
+    good = notebook.read_text()
+    notebook.write_text(good.replace("x += r.random()", "x += r.radnom()"))
+    failed = advlatgan("run", "walk", "--force", cwd=checkout)
+    assert failed.returncode == 1 and "failed.ipynb" in failed.stderr
+    assert "what was there before is kept" in failed.stderr
+    assert record.read_text() == before and "radnom" in (record.parent / "failed.ipynb").read_text()
+
+    notebook.write_text(good.replace("time.sleep(pause)", "time.sleep(9)"))
+    call = [*COMMAND, "run", "walk", "--force"]
+    killed = subprocess.Popen(call, cwd=checkout, stderr=subprocess.DEVNULL)
+    until(lambda: (record.parent / "progress.json").exists() or killed.poll() is not None)
+    assert not record.exists()
+    killed.kill()
+    killed.wait()
+    notebook.write_text(good)
+    done = advlatgan("run", "onwalk", cwd=checkout)
+    assert done.returncode == 0 and record.read_text() == before, done.stderr
+    assert not list((checkout / "data/runs").glob(".aside/*"))
+
+
 def test_needed_runs_come_first(advlatgan, checkout):
     done = advlatgan("run", "onwalk", "--seeds", 3, cwd=checkout)
     assert done.returncode == 0, done.stderr
@@ -168,6 +193,8 @@ def test_list(checkout, monkeypatch, capsys):
     head, *lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["walk", "onwalk", "broken"]
     assert "a random walk" in lines[0] and "smoke cpu" in lines[0]
+    cli._print_table(("experiment", "reproduces"), [("walk", "w" * 300)], one_line=True)
+    assert "w" * 300 in capsys.readouterr().out  # through a pipe nothing is cut
     assert cli.main(["list", "walk"]) == 0
     text = capsys.readouterr().out
     assert "seeds=0,1,2" in text and "--seeds" in text and "how far" in text

@@ -339,7 +339,7 @@ LIBRARY = {  # words of the one line: (call, exception)
     "unknown stats 'train'": partial(advlatgan.qua, gan.gan(), stats="train"),
     "D returned shape (16, 2) for 16 samples": partial(trained, ToyD2()),
     "D.latents is 7: expected 8, or a multiple": partial(trained, latents=lambda n, z, y: z[1:]),
-    "z_dim is 3 and G takes latents of 2": partial(trained, z_dim=3),
+    "z_dim is 3: expected 2, the size of G's latents": partial(trained, z_dim=3),
     "total_steps": partial(training.TrainConfig, total_steps=0),
     "ema": partial(training.TrainConfig, ema=1.5),
     "batch_size is 2.5": partial(training.TrainConfig, batch_size=2.5),

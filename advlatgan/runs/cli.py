@@ -61,13 +61,12 @@ def _print_table(head, rows, one_line=False):
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="")
-    table.add_column(head[0], no_wrap=True)  # a name is never cut
-    for name in head[1:]:
-        table.add_column(name)
-    cut = dict(no_wrap=True, overflow="ellipsis") if one_line else {}
-    for name, *cells in rows:
-        table.add_row(Text(name), *(Text(str(cell), **cut) for cell in cells))
-    width = None if sys.stdout.isatty() else 200
+    for name in head:
+        table.add_column(name, no_wrap=name == head[0])  # is never cut
+    for row in rows:
+        cells = (Text(str(c), no_wrap=one_line or None, overflow="ellipsis") for c in row)
+        table.add_row(*cells)
+    width = None if sys.stdout.isatty() else 1000 if one_line else 200
     Console(file=sys.stdout, width=width, force_jupyter=False, highlight=False).print(table)
 
 # %% ../../nbs/85_cli.ipynb #ec85684d
@@ -240,7 +239,8 @@ def run(
     _warn_of_other_code(out, [r for r in wanted if r not in again])
     errors = carry_out(out, wanted, jobs, force, extra)
     for folder, error in errors.items():
-        place = out / folder / "notebook.ipynb"
+        place = out / folder / "failed.ipynb"  # what was there before --force is back
+        place = place if place.exists() else place.with_name("notebook.ipynb")
         print(f"failed: {folder}: {error} ({place})", file=sys.stderr)
     for name, runs in plans.items():
         if all(is_finished(out, r) for r in runs):

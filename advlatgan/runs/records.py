@@ -244,6 +244,7 @@ def _as_template(path):
 # %% ../../nbs/81_records.ipynb #b44a5461
 ASKED = ("experiment", "params", "needs", "extends", "course")  # of a run
 LEFT = ("record.json", "record.part.json", "arrays.npz", "progress.json", "error.json")
+LEFT += ("failed.ipynb",)  # of a run that was to replace this one
 
 
 def execute(

@@ -45,7 +45,7 @@ from advlatgan.runs.records import (
 PLAN = ".plan.json"  # in the output folder
 
 # %% auto #0
-__all__ = ['PLAN', 'RESOURCES', 'PATIENCE', 'one_gpu', 'end_when', 'is_over', 'run_job', 'write_plan', 'run_workflow',
+__all__ = ['PLAN', 'RESOURCES', 'PATIENCE', 'ASIDE', 'one_gpu', 'end_when', 'is_over', 'run_job', 'write_plan', 'run_workflow',
            'carry_out', 'make_needed']
 
 # %% ../../nbs/84_workflow.ipynb #52916851
@@ -194,7 +194,7 @@ def run_workflow(
     cores = max(int(jobs), *(run["threads"] for run in todo["runs"].values()))
     shared = "input-output persistence software-deployment sources storage-local-copies"
     options = f"""
-        --cores {cores} --keep-going --rerun-incomplete --rerun-triggers mtime --nolock
+        --cores {cores} --keep-going --ignore-incomplete --rerun-triggers mtime --nolock
         --scheduler greedy --latency-wait 5 --shared-fs-usage {shared}
     """
     more = ["--jobs", jobs] if todo["elsewhere"] else []
@@ -240,6 +240,35 @@ def _error(root, folder):
     jobs = sorted(root.glob(f".snakemake/*_logs/*/{name}/*.log"), key=os.path.getmtime)
     return told.get("error", f"it ended without a record, see {[log, *jobs][-1]}")
 
+# %% ../../nbs/84_workflow.ipynb #7e02df21
+ASIDE = ".aside"  # in the output folder: runs that are being made anew
+
+
+@contextmanager
+def _set_aside(root, runs):
+    "Inside, these runs are not there; those that are not finished by then come back."
+    _put_back(root)
+    for run in runs:
+        if (root / run.folder).exists():
+            (root / ASIDE / run.folder).parent.mkdir(parents=True, exist_ok=True)
+            (root / run.folder).rename(root / ASIDE / run.folder)
+    try:
+        yield
+    finally:
+        _put_back(root)
+
+
+def _put_back(root):
+    for old in (root / ASIDE).glob("*/*"):
+        new = root / old.relative_to(root / ASIDE)
+        if not (new / "record.json").exists():
+            with suppress(FileNotFoundError):
+                lock(new / ".lock").close()  # a killed kernel writes no more
+                (new / "notebook.ipynb").rename(old / "failed.ipynb")
+            shutil.rmtree(new, ignore_errors=True)
+            old.rename(new)
+    shutil.rmtree(root / ASIDE, ignore_errors=True)
+
 # %% ../../nbs/84_workflow.ipynb #3e5c2072
 def carry_out(
     root: Path,  # output folder
@@ -249,17 +278,16 @@ def carry_out(
     extra: tuple = (),  # further arguments for Snakemake, say "--executor slurm"
 ) -> dict[str, str]:  # folder -> error, for each wanted or needed run without a record
     "Run what is not finished."
-    everything = with_needed(runs)
-    missing = [r for r in everything if not is_finished(root, r) or (force and r in runs)]
-    if not missing:
+    everything, anew = with_needed(runs), runs if force else []
+    unfinished = lambda: [r for r in everything if not is_finished(root, r)]
+    if not unfinished() and not anew:
         return {}
     if not (held := lock(root / ".lock", seconds=2 * PATIENCE)):  # killed ones need a moment
         other = f"another 'advlatgan run' is writing to {root}"
         raise CallError(f"{other}: wait for it, or give another --out")
-    with held, scratch_folder() as (scratch, in_use):
-        anew = [r for r in missing if force and r in runs]
-        for run in anew:
-            shutil.rmtree(root / run.folder, ignore_errors=True)  # its checkpoints too
+    with held, scratch_folder() as (scratch, in_use), _set_aside(root, anew):
+        if not (missing := unfinished()):  # what a killed call had set aside
+            return {}
         extends = go_on(root, [r for r in missing if r.extends or r not in anew])
         _remove(root, missing, "record", "run", "error", "progress")
         elsewhere = chosen_executor(extra) not in LOCAL
@@ -271,7 +299,9 @@ def carry_out(
             _stop(process, elsewhere)
             (root / PLAN).unlink(missing_ok=True)
             _remove(root, missing, "progress")
-    return {r.folder: _error(root, r.folder) for r in missing if not is_finished(root, r)}
+        failed = [r.folder for r in missing if not is_finished(root, r)]
+        kept = {f: "; what was there before is kept" for f in failed if (root / ASIDE / f).exists()}
+        return {f: _error(root, f) + kept.get(f, "") for f in failed}
 
 
 def _remove(root, runs, *names):
