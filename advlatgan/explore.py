@@ -21,12 +21,11 @@ import typer
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from . import checkpoints, data, draw, nets, refiners
+from . import checkpoints, data, draw, mining, nets, refiners
 from .files import look_up, warn
 from .logits import at_rest, check_labels, logits_of, sample_logits
-from .mining import cut_back
 from .refiners.core import slope
-from .refiners.matched import stepped, targets
+from .refiners.matched import targets
 
 # %% auto #0
 __all__ = ['OURS', 'OTHERS', 'NEEDED', 'World', 'reals', 'open_world', 'Plane', 'whole_plane', 'plane_through', 'plane_uphill',
@@ -215,39 +214,29 @@ def walk(
     "The way of some latents."
     look_up("method", method, dict.fromkeys([*OURS, *OTHERS]))
     with at_rest(world.G, world.D), torch.no_grad():
-        if method not in OURS:
-            return _others(world, z, method, n_adv, eps)
-        goal = torch.full((len(z),), torch.inf)
-        if OURS[method] == "matched":
-            goal = goals(world, world.logits(z))
-        return _uphill(world.logits, z, goal, n_adv, eps, radius)
+        if method in OURS:
+            goal = torch.full((len(z),), torch.inf)
+            if OURS[method] == "matched":
+                goal = goals(world, world.logits(z))
+            path = _uphill(world, z, goal, n_adv, eps, radius)
+        else:
+            path = _others(world, z, method, n_adv, eps)
+        return Walk(torch.stack([*path]), torch.stack([world.logits(z) for z in path]))
 
 # %% ../nbs/67_explore.ipynb #05a7e505
-def _uphill(logit, z, goal, n_adv, eps, radius):
-    far = torch.inf if radius is None else radius
-    path, logits, on = [z], [], torch.ones(len(z), dtype=torch.bool)
-    for i in range(n_adv + 1):
-        d, g = slope(logit, path[-1]) if i < n_adv else (logit(path[-1]), None)
-        there = on & (d >= goal)
-        if i and there.any():
-            back = cut_back(path[-2], path[-1], logits[-1], d, goal)
-            path[-1] = torch.where(there[:, None], back, path[-1])
-            d = logit(path[-1])
-        logits.append(d)
-        on = on & ~there
-        if i == n_adv or not on.any():
-            break
-        moved = stepped(path[-1], g, eps).clamp(z - far, z + far)
-        path.append(torch.where(on[:, None], moved, path[-1]))
-    return Walk(torch.stack(path), torch.stack(logits))
+def _uphill(world, z, goal, n_adv, eps, radius):
+    "Latents after each step, until nobody moves any more."
+    path = [z]
+    mining.matched(world.logits, z, goal, n_adv, eps, radius, lambda i, z: path.append(z))
+    while len(path) > 1 and torch.equal(path[-1], path[-2]):
+        path.pop()
+    return path
 
 
 def _others(world, z, method, n_adv, eps):
     nets_of = world.samples, world.judge
     asked = {"n_adv": n_adv, "eps": eps, "d_output": "logit", "progress": False}
-    path = refiners.refine(*nets_of, z, method, trajectory=True, **asked).trajectory
-    z = torch.stack([*path.values()])
-    return Walk(z, torch.stack([world.logits(part) for part in z]))
+    return refiners.refine(*nets_of, z, method, trajectory=True, **asked).trajectory.values()
 
 # %% ../nbs/67_explore.ipynb #f7369220
 def shown(

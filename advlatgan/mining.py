@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .files import look_up, nearest
 
 # %% auto #0
-__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs', 'levels', 'quantiles', 'quantile_targets', 'cut_back', 'matched']
+__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'each', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs', 'levels', 'quantiles', 'quantile_targets', 'cut_back', 'matched']
 
 # %% ../nbs/30_mining.ipynb #800a3bba
 STATS = ("eval", "batch", "official")
@@ -209,6 +209,11 @@ def pgd(
     return _mine(objective, z, n_adv, eps, radius, _sign, start or anywhere, on_step)
 
 # %% ../nbs/30_mining.ipynb #1922e2f2
+def each(v: Tensor, z: Tensor) -> Tensor:  # (B, 1, …)
+    "One value a latent, (B,), in a shape that goes with z."
+    return v.view(-1, *[1] * (z.ndim - 1))
+
+
 def mifgsm(
     objective,
     z,
@@ -225,7 +230,7 @@ def mifgsm(
     def direction(g):
         nonlocal total
         size = g.abs().flatten(1).mean(1).clamp_min(least)
-        total = decay * total + g / size.view(-1, *[1] * (g.ndim - 1))
+        total = decay * total + g / each(size, g)
         return _sign(total)
 
     return _mine(objective, z, n_adv, eps, radius, direction, start, on_step)
@@ -365,7 +370,7 @@ def cut_back(
 ) -> Tensor:  # (B, …)
     "Where a straight line between the logits meets the goal."
     share = ((goal - d_before) / (d_after - d_before)).to(after)
-    return torch.lerp(before, after, share.view(-1, *[1] * (after.ndim - 1)))
+    return torch.lerp(before, after, each(share, after))
 
 # %% ../nbs/33_targets.ipynb #2c91e125
 def matched(
@@ -375,23 +380,22 @@ def matched(
     n_adv: int,  # steps at most
     eps: float,  # step size, in units of z
     radius: float | None = None,  # l_inf ball around z, or None
+    on_step: Callable | None = None,  # called with (step, z_adv) after each step
 ) -> Tensor:  # detached, as z
     "I-FGSM upwards, each latent until its logit has reached its target."
     check_steps(n_adv, eps, radius)
     far, z_adv = inf if radius is None else radius, z.detach()
     with torch.no_grad():
         d = logit(z_adv)
-        for _ in range(n_adv):
+        for i in range(n_adv):
             g = gradient(logit, z_adv).sign()
             new = (z_adv + eps * g).clamp(z - far, z + far)
             d_new = logit(new)
             there = (d < goal) & (d_new >= goal)
-            new = torch.where(_each(there, z), cut_back(z_adv, new, d, d_new, goal), new)
+            new = torch.where(each(there, z), cut_back(z_adv, new, d, d_new, goal), new)
             on = d < goal
-            z_adv = torch.where(_each(on, z), new, z_adv)
+            z_adv = torch.where(each(on, z), new, z_adv)
             d = torch.where(there, goal, torch.where(on, d_new, d))
+            if on_step is not None:
+                on_step(i + 1, z_adv)
     return z_adv
-
-
-def _each(mask, z):
-    return mask.view(-1, *[1] * (z.ndim - 1))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 # %% auto #0
-__all__ = ['mlp', 'ToyG', 'ToyD', 'Maxout', 'pacgan_pair', 'BY_WIDTH', 'ImageG', 'ImageD', 'UpConv', 'DownConv', 'ResBlock', 'SumPool', 'build']
+__all__ = ['mlp', 'ToyG', 'ToyD', 'BY_WIDTH', 'ImageG', 'ImageD', 'UpConv', 'DownConv', 'ResBlock', 'SumPool', 'build']
 
 # %% ../nbs/10_nets.ipynb #995474a2
 def mlp(
@@ -60,31 +60,6 @@ class ToyD(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.net(x).squeeze(1)
-
-# %% ../nbs/10_nets.ipynb #d2a519e0
-class Maxout(nn.Module):
-    "A linear layer with `pieces` outputs per unit; the largest is kept (Goodfellow et al. 2013)."
-
-    def __init__(self, in_dim: int, out_dim: int, pieces: int = 5):
-        super().__init__()
-        self.pieces, self.linear = pieces, nn.Linear(in_dim, out_dim * pieces)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x).unflatten(-1, (-1, self.pieces)).amax(-1)
-
-# %% ../nbs/10_nets.ipynb #9f09d67d
-def pacgan_pair(
-    z_dim: int = 2,  # size of the latent
-) -> tuple[nn.Module, nn.Module]:  # (G, D)
-    "PacGAN's networks for 2-D mixtures: weights from N(0, 0.02), biases 0."
-    G = ToyG(z_dim, (400,) * 4, batch_norm=True)
-    hidden = [Maxout(2, 200), Maxout(200, 200), Maxout(200, 200)]
-    D = nn.Sequential(*hidden, nn.Linear(200, 1), nn.Flatten(0))
-    for layer in [m for net in (G, D) for m in net.modules() if isinstance(m, nn.Linear)]:
-        nn.init.normal_(layer.weight, std=0.02)
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-    return G, D
 
 # %% ../nbs/12_image_nets.ipynb #ed767776
 from collections.abc import Callable

@@ -34,7 +34,7 @@ from advlatgan.device import (
 from .files import require
 
 # %% auto #0
-__all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_labels', 'train']
+__all__ = ['Adam', 'Phase', 'Batch', 'TrainConfig', 'check_classes', 'train']
 
 # %% ../nbs/40_training.ipynb #5a757c69
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ class _Losses(dict):
         return dict(step=step) | told
 
 # %% ../nbs/40_training.ipynb #0b2fec52
-def check_labels(
+def check_classes(
     data,  # asked for `num_classes`; what does not say, is not checked
     num_classes: int | None,  # of a network; 0: it takes no labels, None: it does not say
 ) -> None:
@@ -364,7 +364,7 @@ def _check_networks(nets, data, config):
     z_dim = getattr(nets.get("G"), "z_dim", config.z_dim)
     require(z_dim == config.z_dim, "z_dim", config.z_dim, f"{z_dim}, the size of G's latents")
     for net in nets.values():
-        check_labels(data, getattr(net, "num_classes", None))
+        check_classes(data, getattr(net, "num_classes", None))
 
 
 def _check_shared(phases, config):

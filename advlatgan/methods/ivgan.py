@@ -19,9 +19,9 @@ from .gan import DLoss, GLoss, changed, gan, judge, judge_both, phase
 from ..training import Adam, Batch, Phase
 
 # %% auto #0
-__all__ = ['IV_LOSSES', 'SCHEDULES', 'substitute', 'check_blocks', 'Blocks', 'Turns', 'js_divergence', 'per_sample', 'per_batch',
-           'Intervene', 'encoded', 'Classified', 'recon_x', 'recon_z', 'Reconstruction', 'IVDLoss', 'IVGLoss', 'Terms',
-           'Levels', 'InstanceNoise', 'instance_noise', 'in_steps', 'ivgan']
+__all__ = ['IV_LOSSES', 'substitute', 'check_blocks', 'Blocks', 'Turns', 'js_divergence', 'per_sample', 'per_batch', 'Intervene',
+           'encoded', 'Classified', 'recon_x', 'recon_z', 'Reconstruction', 'IVDLoss', 'IVGLoss', 'Terms', 'Levels',
+           'InstanceNoise', 'instance_noise', 'ivgan']
 
 # %% ../../nbs/56_ivgan.ipynb #8818725a
 def substitute(
@@ -267,25 +267,6 @@ def instance_noise(levels: tuple[tuple[int, float], ...]) -> InstanceNoise | Non
         right, "noise", levels, "pairs (step, σ) with steps that rise from 0, and σ of 0 or more"
     )
     return InstanceNoise(levels, Levels(levels))
-
-# %% ../../nbs/56_ivgan.ipynb #5f8509b5
-SCHEDULES = {  # (from that epoch on, this σ)
-    "ivdcgan-cifar10": ((0, 0.05), (100, 0.01), (200, 0.003), (300, 0.001)),  # of 400
-    "ivlsgan-cifar10": ((0, 0.05), (50, 0.01), (100, 0.001), (200, 0.0)),  # of 400
-    "ivdcgan-mnist": ((0, 0.05), (100, 0.01), (200, 0.003), (250, 0.001)),  # of 300
-    "ivlsgan-mnist": ((0, 0.05), (50, 0.01), (100, 0.001), (200, 0.0)),  # of 200
-    "stl10": ((0, 0.05), (20, 0.01), (50, 0.001), (100, 0.0)),  # of 400 and 300; LSUN too
-    "stacked-mnist": ((0, 0.03), (50, 0.01), (100, 0.005)),  # of 150
-}
-
-
-def in_steps(
-    levels: tuple[tuple[int, float], ...],  # (from that epoch on, this σ)
-    n_images: int,  # in the set
-    batch_size: int,
-) -> tuple[tuple[int, float], ...]:  # (from that step on, this σ)
-    "A schedule of epochs in steps."
-    return tuple((epoch * (n_images // batch_size), sigma) for epoch, sigma in levels)
 
 # %% ../../nbs/56_ivgan.ipynb #8b2521cf
 def ivgan(

@@ -16,21 +16,14 @@ from torch.func import functional_call
 from ..files import require
 from ..losses import gan_loss
 from .gan import DLoss, GLoss, changed, gan, judge, judge_both, label, phase
+from .ivgan import encoded
 from ..training import Adam, Batch, Phase
 
 # %% auto #0
-__all__ = ['codes', 'ModeRegulariser', 'mrgan', 'Joint', 'Gaussian', 'PairsD', 'PairsGE', 'ali', 'latents_again', 'VEEGANLoss',
-           'veegan', 'sgd', 'adam', 'UnrolledGLoss', 'unrolled']
+__all__ = ['ModeRegulariser', 'mrgan', 'Joint', 'Gaussian', 'PairsD', 'PairsGE', 'ali', 'latents_again', 'VEEGANLoss', 'veegan',
+           'sgd', 'adam', 'UnrolledGLoss', 'unrolled']
 
 # %% ../../nbs/57_rivals.ipynb #05be5ece
-def codes(nets, batch: Batch) -> Tensor:  # (B, z_dim), in 32 bits
-    "What E makes of the real samples, if it has the size of a latent."
-    w, size = nets.E(batch.x).float(), batch.z.shape[1]
-    if w.shape[1] != size:
-        raise ValueError(f"E makes codes of {w.shape[1]} and latents have {size}: make them equal")
-    return w
-
-
 @dataclass(frozen=True)
 class ModeRegulariser:
     "λ1 · mean squared error of G(E(x)) and G's loss on G(E(x)), λ2 times."
@@ -40,7 +33,7 @@ class ModeRegulariser:
     real: float  # λ2
 
     def __call__(self, nets, batch: Batch, x_fake: Tensor | None = None) -> Tensor:
-        x = nets.G(codes(nets, batch))
+        x = nets.G(encoded(nets, batch.x, batch.z.shape[1]))
         error = (x.float() - batch.x).square().mean()
         return self.near * error + self.real * gan_loss(self.loss).G(judge(nets.D, x))
 
@@ -99,8 +92,8 @@ def _pairs(nets, batch):
     "D's logits of (x, E(x)) and of (G(z), z)."
     if not isinstance(nets.D, Joint):
         raise ValueError(f"D is a {type(nets.D).__name__}: expected a `Joint`, which judges pairs")
-    w, x = codes(nets, batch), nets.G(batch.z)
-    return judge_both(nets.D, batch.x, x, w, batch.z)
+    w = encoded(nets, batch.x, batch.z.shape[1])
+    return judge_both(nets.D, batch.x, nets.G(batch.z), w, batch.z)
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from tqdm import tqdm
 from ..device import autocast, resolve_precision
 from ..files import look_up, warn
 from ..logits import OUTPUTS, at_rest, check_labels, device_of, doubt, in_unit, logits_of
-from ..mining import gradient
+from ..mining import each, gradient
 
 # %% auto #0
 __all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'SHARED', 'Noise', 'Cost', 'Refined',
-           'Judge', 'Batch', 'Found', 'slope', 'each', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number',
-           'optional', 'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
+           'Judge', 'Batch', 'Found', 'slope', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number', 'optional',
+           'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
 
 # %% ../../nbs/60_refiners.ipynb #00f9aa2a
 BLOCK = 64  # latents that share a generator
@@ -172,11 +172,6 @@ def slope(f: Callable, z: Tensor) -> tuple[Tensor, Tensor]:  # values (B,), grad
     value = []
     g = gradient(lambda z: value.append(f(z)) or value[0], z)
     return value[0].detach(), g
-
-
-def each(v: Tensor, z: Tensor) -> Tensor:  # (B, 1, …)
-    "One number a latent, to be multiplied with z."
-    return v.view(-1, *[1] * (z.ndim - 1))
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:  # (B,)

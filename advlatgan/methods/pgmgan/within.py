@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from .losses import guide
 from .partitioner import region_ids
-from ...mining import check_steps, gradient, quality_objective
+from ...mining import check_steps, each, gradient, quality_objective
 
 # %% auto #0
 __all__ = ['Moved', 'refine_within', 'descend']
@@ -62,7 +62,7 @@ def _within(G, D, S, z, y, n_adv, eps, shrink):
         there = region_ids(S, made) == y
         taken = there | ~inside
         z = torch.where(taken[:, None], new, z)
-        x = torch.where(taken.view(-1, *[1] * (x.ndim - 1)), made, x)
+        x = torch.where(each(taken, x), made, x)
         inside, length = inside | there, torch.where(taken[:, None], length, shrink * length)
         refused += (~taken).double().cpu()
     return z, x, refused
