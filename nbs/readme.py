@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import yaml
 from nbconvert import MarkdownExporter
 from traitlets.config import Config
 
@@ -25,7 +26,7 @@ NOTE = "<!-- Made from nbs/index.ipynb by `make readme`: edit that. -->\n\n"
 
 
 def notebooks() -> str:
-    "All notebooks, by room, a line each: title and subtitle."
+    "All notebooks, by subject, a line each: title and subtitle."
     lines = [LIST]
     for caption, first, last in PARTS:
         lines += ["", f"**{caption}**", ""]
@@ -33,7 +34,9 @@ def notebooks() -> str:
             if first <= int(path.stem.split("_")[0]) <= last:
                 lines.append(f"- [{path.stem}]({path.name}): {_subtitle(path)}")
     lines += ["", "**Experiments**", ""]
-    for path in sorted((ROOT / "nbs/experiments").glob("*.ipynb")):
+    folder = ROOT / "nbs/experiments"
+    for name in yaml.safe_load((folder / "presets.yaml").read_text()):
+        path = folder / f"{name}.ipynb"
         lines.append(f"- [{path.stem}](experiments/{path.name}): {_subtitle(path)}")
     return "\n".join(lines)
 
