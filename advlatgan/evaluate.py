@@ -24,7 +24,7 @@ from tqdm import tqdm
 from . import features, metrics, sample
 from .data import ImageData, first_choice, image_dataset, splits
 from .device import find_device
-from .files import look_up, warn, write_json
+from .files import at_home, look_up, read_json, require, warn, write_json
 from .protocols import Protocol, default_protocols, label, protocol
 
 # %% auto #0
@@ -115,6 +115,14 @@ def _check_classes(fake, reals):
             raise ValueError(f"real classes are {theirs}, …, generated ones {mine}, …: must agree")
 
 # %% ../nbs/55_evaluate.ipynb #703a9739
+def _count(fake):
+    "How many images they are; None if that is not known before they are read."
+    if isinstance(fake, (list, tuple)):
+        return sum(map(len, fake))
+    known = hasattr(fake, "x") or hasattr(fake, "__getitem__")  # a loader's length is of batches
+    return len(fake) if known and hasattr(fake, "__len__") else None
+
+
 def evaluate(
     fake,  # ImageData, Generated, uint8 (N, C, H, W) or float; or batches of images
     data: str | Callable[[str], ImageData],  # the real set's name, or a function: split -> set
@@ -133,8 +141,8 @@ def evaluate(
     asked = None if protocols is None else [protocol(name).on(split) for name in protocols]
     wanted = [split] if asked is None else [p.split for p in asked if p.has_reals]
     reals = {s: of(s) for s in dict.fromkeys(wanted)}
-    if hasattr(fake, "__len__"):
-        _check_sizes(asked or [], len(fake), reals)
+    if (n := _count(fake)) is not None:
+        _check_sizes(asked or [], n, reals)
     if per_class:
         _check_classes(fake, reals)
     with warnings.catch_warnings(record=True) as caught:
@@ -194,7 +202,7 @@ def against(
 
 # %% ../nbs/55_evaluate.ipynb #ef5b1a41
 def _there(path):
-    path = Path(path).expanduser()
+    path = at_home(path)
     if not path.exists():
         kinds = "pictures (a folder, a .tar of one, an .npz, .npy or .pt file)"
         way_out = f"give {kinds} or, on the command line, a checkpoint"
@@ -205,7 +213,8 @@ def _there(path):
 def read_images(
     path: str | Path,  # a folder or .tar of pictures, or an .npz, .npy or .pt file
     root: str | Path | None = None,  # data root, where decoded pictures are kept
-    img_size: int | None = None,  # resize pictures to this; None: they must have one size
+    img_size: int
+    | None = None,  # resize pictures to this, arrays have it; None: they have one size
 ) -> Tensor | ImageData:  # images as `features.extract` takes them
     "Generated images from disk."
     path = _there(path)
@@ -225,7 +234,14 @@ def read_images(
     if x.ndim != 4 or x.shape[1] not in (1, 3) or not x.numel():
         kinds = "(N, C, H, W), (N, H, W, C) or (N, H, W), with 1 or 3 channels"
         raise ValueError(f"{path.name} holds an array {tuple(x.shape)}: expected images {kinds}")
+    _check_pixels(img_size, x.shape[2:], f"images of {path.name}, an array")
     return x
+
+
+def _check_pixels(img_size, there, what):
+    "Refuse a size to which reals alone would be brought."
+    words = f"{there[0]} × {there[1]}, as the {what}, have it: they are not resized"
+    require(img_size is None or {img_size} == {*there}, "img_size", img_size, words)
 
 
 def _array(path):
@@ -322,6 +338,8 @@ def _place(record, images):
         tempfile.TemporaryFile(dir=file.parent).close()
         if file.is_dir():
             raise IsADirectoryError(0, "it is a folder")
+        if file.exists() and "protocols" not in (read_json(file) or {}):
+            raise FileExistsError(0, "what is there is no record")
     except OSError as e:
         why = f"the record cannot be written to {file} ({e.strerror})"
         raise ValueError(f"{why}: name a place with --record") from None
@@ -339,7 +357,7 @@ def data_name(
     "The name of a set; of a path that is there, folder:PATH."
     if data.startswith("folder:"):
         return data
-    place = Path(data).expanduser()
+    place = at_home(data)
     try:
         splits(data, root)
     except ValueError:
@@ -444,6 +462,8 @@ def _fake(images, n, seed, refine, device, batch_size, root, img_size, real, spa
         n = 10_000 if n is None else n
         how = refine, device, batch_size or 64, part, root
         made, origin = generated(images, n, seed, *how, space=space, else_reals=real)
+        pixels = origin["spec"].get("img_size", img_size)
+        _check_pixels(img_size, (pixels, pixels), "generator's images")
         return made, {"generator": origin}
     if n is not None or refine or space != "z":
         what = "--n, --refine and --space are for checkpoints"

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -22,7 +24,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from . import checkpoints, data, draw, mining, nets, refiners
-from .files import look_up, warn
+from .files import at_home, look_up, warn
 from .logits import at_rest, check_labels, logits_of, sample_logits
 from .refiners.core import slope
 from .refiners.matched import targets
@@ -311,10 +313,15 @@ def served(
     port: int,
     browser: bool,
 ) -> list[str]:
-    "The call that serves a notebook, on this machine alone."
+    "The call that serves a notebook, on this machine alone, as long as this process lives."
+    code = (
+        "import os, runpy; from advlatgan.files import end_when; "
+        f"end_when(lambda: os.getppid() != {os.getpid()}); "
+        "runpy.run_module('voila', run_name='__main__')"
+    )
     options = [f"--port={port}", "--Voila.ip=127.0.0.1", "--VoilaConfiguration.file_allowlist=.*"]
     hidden = [] if browser else ["--no-browser"]
-    return [sys.executable, "-m", "voila", str(notebook), *options, *hidden]
+    return [sys.executable, "-P", "-c", code, str(notebook), *options, *hidden]
 
 # %% ../nbs/67_explore.ipynb #1cb0ee4b
 def command(
@@ -333,13 +340,16 @@ def command(
     if lacking:
         way_out = "pip install 'advlatgan[explore]'"
         raise ValueError(f"the page needs {' and '.join(lacking)}: {way_out}")
-    options = dict(checkpoint=str(checkpoint.expanduser().absolute()), dataset=data, label=label)
+    options = dict(checkpoint=str(at_home(checkpoint).absolute()), dataset=data, label=label)
     with warnings.catch_warnings(record=True) as said:
         open_world(**options, n=16)  # whatever is wrong shows here
     for warning in said:
         typer.echo(f"advlatgan: {warning.message}", err=True)
+    with socket.create_server(("127.0.0.1", port)):
+        pass  # whoever has the port is named before Voilà takes another
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "explore.ipynb"
         notebook.write_text(page_notebook(**options))
         typer.echo(f"http://127.0.0.1:{port}/ shows it; Ctrl-C ends it")
-        return subprocess.run(served(notebook, port, browser)).returncode
+        call = served(notebook, port, browser)
+        return subprocess.run(call, start_new_session=True).returncode

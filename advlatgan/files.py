@@ -9,8 +9,10 @@ import difflib
 import json
 import math
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -18,7 +20,7 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require',
-           'check_writable', 'warn']
+           'check_writable', 'end_when', 'at_home', 'warn']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
 def write_whole(
@@ -131,6 +133,31 @@ def check_writable(
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise CallError(f"{what} {folder} cannot be written: {error.strerror}") from None
+
+# %% ../nbs/04_files.ipynb #a19ced7c
+def end_when(
+    gone: Callable[[], bool],  # whether whoever started this process is
+    last: Callable[[], None] = lambda: None,  # called before
+) -> None:
+    "Kill this process group as soon as nobody wants it any more."
+
+    def watch():
+        while not gone():
+            time.sleep(0.3)
+        last()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+# %% ../nbs/04_files.ipynb #d9777c91
+def at_home(
+    path: str | Path,  # perhaps with ~ or ~user in front
+) -> Path:
+    "The path with the home folder in place of ~."
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise CallError(f"{path}: there is no such home folder") from None
 
 # %% ../nbs/04_files.ipynb #36acefea
 def warn(

@@ -18,6 +18,7 @@ from torch import nn
 
 from . import checkpoints
 from .data import decoding
+from .files import at_home
 from .nets_stylegan2 import StyleD, StyleG, hold_batch_std, load_official
 from .sample import path_of
 
@@ -119,7 +120,7 @@ def networks(
 
 def placed(network: str) -> Path:  # as a parameter of an experiment names it
     "Where a network is: the path itself, or below the data root."
-    return decoding.root() / Path(network).expanduser()
+    return decoding.root() / at_home(network)
 
 # %% ../nbs/49_import.ipynb #568df361
 def load_weights(

@@ -32,7 +32,17 @@ from advlatgan.draw import (
     overview,
     picture,
 )
-from .files import check_writable, lock, look_up, read_json, warn, write_json, write_whole
+from advlatgan.files import (
+    CallError,
+    at_home,
+    check_writable,
+    lock,
+    look_up,
+    read_json,
+    warn,
+    write_json,
+    write_whole,
+)
 from .methods.pgmgan import build_partitioner, region_ids
 from .methods.regions import shares
 from .nets_stylegan2 import InW, StyleG
@@ -180,6 +190,7 @@ def real_logits(
     spec: dict,  # of D: its img_size, img_channels
     root: str | Path | None = None,  # data root
     batch_size: int = 128,  # samples at a time
+    d_output: str | None = None,  # "probability": D ends in a sigmoid
 ) -> tuple[dict, str]:  # d_real and y_real, as AdvLatGAN-m wants them; which reals they are
     "D's logits of reals."
     if not name:
@@ -192,7 +203,7 @@ def real_logits(
         y = None
     elif y is None:
         raise ValueError(f"advlatgan-m needs labelled reals for this D, and {name} has no labels")
-    return {"d_real": refiners.sample_logits(D, x, y, batch_size), "y_real": y}, words
+    return {"d_real": refiners.sample_logits(D, x, y, batch_size, d_output), "y_real": y}, words
 
 # %% ../nbs/44_sample.ipynb #c0c04e5e
 def in_space(
@@ -247,7 +258,8 @@ def load_sampler(
     channels_last(G, D)  # as they were while they were trained
     if described and described["method"] == "advlatgan-m" and described["d_real"] is None:
         name = reals or found.about.get("data") or else_reals
-        logits, of = real_logits(D, name, found.settings["spec"], root, batch_size)
+        how = found.settings["spec"], root, batch_size, described.get("d_output")
+        logits, of = real_logits(D, name, *how)
         refine, described = {**refine, **logits}, described | {"d_real": of}
     origin = {"checkpoint": str(found.path), "sha256": found.digest, "step": found.step}
     origin |= {"averaged": "G_ema" in found.state, **found.settings, "about": found.about}
@@ -366,7 +378,10 @@ def option(
 
 def path_of(text: str) -> Path:
     "A path of a command line."
-    return Path(word_of(text)).expanduser()
+    try:
+        return at_home(word_of(text))
+    except CallError as e:
+        raise typer.BadParameter(str(e)) from None
 
 
 def word_of(text: str) -> str:

@@ -221,7 +221,8 @@ def planned(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "seeds", ["3 9223372036854775807 3", "3,9223372036854775807", "3,3 9223372036854775807"]
+    "seeds",
+    ["3 9223372036854775807 3", "3,9223372036854775807", "3.0,3 9223372036854775807"],
 )
 def test_seeds_and_values_asked_for_are_run(planned, seeds):
     given = ["--seeds", *seeds.split(), "-p", "steps=5,6", "kind=other"]

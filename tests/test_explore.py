@@ -7,6 +7,7 @@ import time
 from urllib.request import urlopen
 
 import pytest
+from conftest import alive, until
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 PLANE = "canvas.advlatgan-plane"
@@ -112,6 +113,20 @@ def served(process, toy):
     finally:
         page.terminate()
         page.communicate(timeout=60)
+
+
+def test_what_is_killed_leaves_no_server(process, toy):
+    "And a port that is taken is said."
+    pytest.importorskip("voila")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = process("explore", toy, "--port", port, "--no-browser").communicate()[1]
+        assert said.count("\n") == 1 and "in use" in said
+    page = process("explore", toy, "--port", port, "--no-browser")
+    until(lambda: alive(f"--port={port}"))
+    page.kill()
+    page.communicate()
+    until(lambda: not alive(f"--port={port}"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")

@@ -161,6 +161,33 @@ def test_a_checkpoint_is_measured_from_its_file_alone(command, digits, trained):
     assert status == 2 and "n is 1,000,000,000,000: expected 1 to 1,000,000" in err
 
 
+def test_what_sample_writes_can_be_measured(command, digits, trained, tmp_path):
+    "Its pictures, not the overview beside them; as the real set too."
+    out = tmp_path / "made"
+    assert command("sample", trained, "--out", out, "--n", 30, "--device", "cpu")[0] == 0
+    for pair in ((out, digits / "real"), (digits / "real", out)):
+        asked = ("evaluate", pair[0], "--data", pair[1], "--root", digits, *NET)
+        record = tmp_path / "r.json"
+        status, _, err = command(*asked, "--protocols", "fid30", "--record", record)
+        assert status == 0, err
+    assert "30" in json.loads(record.read_text())["data"]["all"]
+    assert (out / "grid.png").exists()
+
+
+def test_batches_are_counted_by_their_images(digits):
+    "In a list, in a loader; of the wrong number, before anything is measured."
+    from advlatgan import evaluate, features
+
+    fake, net = image_dataset("folder:fake", digits), features.mnistcnn()
+    of = ("folder:real", net, ["is50"], None, digits)
+    whole = evaluate.evaluate(fake.x[:50], *of)["metrics"]
+    loader = torch.utils.data.DataLoader(fake.x[:50], 20)
+    for batches in ([*fake.x[:50].split(20)], (*fake.x[:50].split(20),), loader):
+        assert evaluate.evaluate(batches, *of)["metrics"] == pytest.approx(whole)
+    with pytest.raises(ValueError, match="needs 50 generated images and there are 40"):
+        evaluate.evaluate([*fake.x[:40].split(20)], "folder:real", None, *of[2:])
+
+
 def test_images_are_measured_as_they_are_made(trained, monkeypatch):
     "Never more than a batch of them is there."
     from advlatgan import evaluate, features, sample

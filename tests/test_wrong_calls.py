@@ -75,6 +75,7 @@ def shelf(tmp_path_factory):
             torch.save(held, shelf / name)
         else:
             np.save(shelf / name, held)
+    np.save(shelf / "good.npy", draw.integers(0, 255, (20, 8, 8, 3), dtype=np.uint8))
     for name in ("empty", "here"):
         (shelf / name).mkdir()
     return shelf
@@ -166,6 +167,23 @@ evaluate {{d}}/digits {AS} {OF} --n 5 --refine --method advlatgan-m -> with --da
 {E} --record /proc/r.json -> cannot be written
 {E} --record {{d}} -> it is a folder
 {E} --record= -> '--record': it is empty
+{E} --record {{d}}/a/0.png -> what is there is no record
+{E} --record ~nouser/r.json -> ~nouser/r.json: there is no such home folder
+{E} --root ~nouser -> ~nouser: there is no such home folder
+evaluate ~nouser/a {AS} {OF} -> ~nouser/a: there is no such home folder
+evaluate {{d}}/a --data ~nouser/b --root {{d}} {OF} -> ~nouser/b: there is no such home folder
+evaluate {{d}}/a --data folder:~nouser/b --root {{d}} {OF} -> ~nouser/b: there is no such home
+evaluate {{d}}/good.npy {AS} {OF} --img-size 16 -> 8 × 8, as the images of good.npy
+evaluate {{d}}/digits {AS} {OF} --n 20 --img-size 16 -> 28 × 28, as the generator's images
+sample ~nouser/toy {NEW} -> ~nouser/toy: there is no such home folder
+sample {{d}}/toy --out ~nouser/new -> ~nouser/new: there is no such home folder
+import ~nouser/a.pkl {NEW} -> ~nouser/a.pkl: there is no such home folder
+explore ~nouser/toy -> ~nouser/toy: there is no such home folder
+run fig09_toy --out ~nouser/runs -> ~nouser/runs: there is no such home folder
+run train_images -p dataset=folder:~nouser/a -> ~nouser/a: there is no such home folder
+run fig09_toy --seeds 1.5 -> 'seed' is '1.5'
+run fig09_toy -- --cores 0 -> --cores is 0: expected 1 or more
+run fig09_toy -- -j 0 -> --jobs is 0: expected 1 or more
 {E} --per-class -> have no labels
 {E} --seed -1 -> '--seed'
 {E} --seed 9223372036854775808 -> '--seed'

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from .images import ImageData
-from ..files import warn, write_whole
+from ..files import at_home, warn, write_whole
 
 # %% auto #0
 __all__ = ['UNREADABLE', 'store', 'scratch', 'in_workers', 'unreadable', 'root', 'files_in', 'stamp', 'keeps', 'decoded']
@@ -100,12 +100,12 @@ def root(
 ) -> Path:
     "The data root."
     named = named or os.environ.get("ADVLATGAN_DATA")
-    if named and not Path(named).expanduser().is_dir():
+    if named and not at_home(named).is_dir():
         place = Path(named).absolute()
         raise FileNotFoundError(
             f"the data root {place} is not a folder: check root= or $ADVLATGAN_DATA"
         )
-    return Path(named or "data").expanduser()
+    return at_home(named or "data")
 
 # %% ../../nbs/03_decoding.ipynb #52805e7a
 def files_in(folder: str | Path):  # -> os.DirEntry, one after the other

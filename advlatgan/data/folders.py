@@ -23,6 +23,7 @@ from PIL import Image
 
 from . import decoding
 from .images import ImageData
+from ..files import at_home
 
 # %% auto #0
 __all__ = ['PICTURES', 'PARTS', 'pictures', 'choose', 'opened', 'find_folder', 'folder_parts', 'folder_set']
@@ -186,11 +187,12 @@ def find_folder(
     "The folder or archive of that name."
     if name == "folder:":
         raise ValueError("folder: names no folder: expected folder:PATH")
-    given = Path(name.removeprefix("folder:")).expanduser()
+    given = at_home(name.removeprefix("folder:"))
     places = dict.fromkeys([given.absolute(), (root / given).absolute()])
     for path in places:
         if path.exists():
-            return path
+            sampled = (path / "sample.json").exists() and (path / "images").is_dir()
+            return path / "images" if sampled else path  # not its overview
     raise FileNotFoundError(f"{name}: there is no {' and no '.join(map(str, places))}")
 
 # %% ../../nbs/08_folders.ipynb #4dea57e5

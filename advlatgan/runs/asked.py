@@ -65,6 +65,9 @@ def chosen_executor(
             given = _parsed(extra, given.profile)
     except CliException as error:
         _refuse(str(error))
+    for name in ("cores", "jobs"):
+        if (n := getattr(given, name)) is not None and n < 1:
+            _refuse(f"--{name} is {n}: expected 1 or more")
     if given.targets:
         _refuse(f"{given.targets[0]!r} is no option of Snakemake")
     return given.executor or "local"

@@ -21,11 +21,14 @@ import typer
 from typer.exceptions import TyperException
 
 from .. import __version__
-from ..files import check_writable, read_json
+from ..files import at_home, check_writable, read_json
 from .asked import LOCAL, check_runs, chosen_executor
 from .longer import extended
 from advlatgan.runs.presets import (
+    SEEDS,
     CallError,
+    Param,
+    convert,
     find_experiments,
     pick,
     plan,
@@ -110,8 +113,7 @@ def listing(
 def _place(text, root):
     "'folder:PATH' as the notebook must write it, if PATH is there, seen from here; else ''."
     kind, _, name = text.partition(":")
-    path = Path(name).expanduser()
-    if kind != "folder" or not name or not path.exists():
+    if kind != "folder" or not name or not (path := at_home(name)).exists():
         return ""
     same = path.resolve() == (root / name).resolve()
     return text if same else f"folder:{path.resolve()}"
@@ -119,7 +121,7 @@ def _place(text, root):
 
 def _network(text):
     "The same for a file of networks, or a folder of checkpoints."
-    path = Path(text).expanduser()
+    path = at_home(text)
     return str(path.resolve()) if text and path.exists() else ""
 
 # %% ../../nbs/85_cli.ipynb #e56df2b4
@@ -159,7 +161,7 @@ def _label(preset, overrides, seeds, extended=False):
     if not overrides and not seeds:
         return preset
     texts = {k: ",".join(v) for k, v in overrides.items()}
-    changed = json.dumps([texts, [int(s) for s in seeds] if seeds else None], sort_keys=True)
+    changed = json.dumps([texts, seeds or None], sort_keys=True)
     word = "-extended" if extended else ""
     return f"{preset}{word}-{hashlib.sha256(changed.encode()).hexdigest()[:6]}"
 
@@ -176,7 +178,10 @@ def _show(out, experiment, label, runs):
 def _folder(text: str) -> Path:
     if not text:
         raise typer.BadParameter("'' is no folder")
-    return Path(text).expanduser()
+    try:
+        return at_home(text)
+    except CallError as e:
+        raise typer.BadParameter(str(e)) from None
 
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="as in `advlatgan list`")]
@@ -222,7 +227,8 @@ def run(
     Jobs ask for more: --set-resources run:runtime=600 run:mem_mb=8000 run:gpu=1
     """
     experiments, out = find_experiments(), out or _default_out()
-    seeds = [seed for word in seeds or [] for seed in word.split(",")]
+    seed = Param("seed", "int", 0, allowed=SEEDS)
+    seeds = [convert(seed, text) for word in seeds or [] for text in word.split(",")]
     overrides = _overrides(params or [], _chosen()[0].root)
     plans = {name: plan(experiments, name, preset, overrides, seeds) for name in names}
     if extend:

@@ -15,13 +15,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
 from contextlib import chdir, contextmanager, redirect_stderr, suppress
 from pathlib import Path
 
-from ..files import read_json, write_json
+from ..files import end_when, read_json, write_json
 from .asked import LOCAL, chosen_executor
 from .longer import go_on
 from advlatgan.runs.presets import (
@@ -45,8 +43,8 @@ from advlatgan.runs.records import (
 PLAN = ".plan.json"  # in the output folder
 
 # %% auto #0
-__all__ = ['PLAN', 'RESOURCES', 'PATIENCE', 'ASIDE', 'one_gpu', 'end_when', 'is_over', 'run_job', 'write_plan', 'run_workflow',
-           'carry_out', 'make_needed']
+__all__ = ['PLAN', 'RESOURCES', 'PATIENCE', 'ASIDE', 'one_gpu', 'is_over', 'run_job', 'write_plan', 'run_workflow', 'carry_out',
+           'make_needed']
 
 # %% ../../nbs/84_workflow.ipynb #52916851
 @contextmanager
@@ -62,21 +60,6 @@ def one_gpu(root: Path, gpus: int):
     yield
     if held:
         held.close()
-
-# %% ../../nbs/84_workflow.ipynb #e9c31b41
-def end_when(
-    gone: Callable[[], bool],  # whether whoever started this process is
-    last: Callable[[], None] = lambda: None,  # called before
-) -> None:
-    "Kill this process group as soon as nobody wants it any more."
-
-    def watch():
-        while not gone():
-            time.sleep(0.3)
-        last()
-        os.killpg(0, signal.SIGKILL)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 # %% ../../nbs/84_workflow.ipynb #ab7aff0b
 def is_over(
