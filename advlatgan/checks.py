@@ -255,8 +255,8 @@ def check_held_out(
     find_device(device)
     images = _compared(dataset, split, real_split, img_size)
     if n_train >= len(images):
-        room = f"{dataset} {split} has {len(images):,} images, some of which are held out"
-        raise ValueError(f"n_train is {n_train:,}: {room}; choose fewer")
+        there = f"{dataset} {split} has {len(images):,} images, some of which are held out"
+        raise ValueError(f"n_train is {n_train:,}: {there}; choose fewer")
     _extractor_there(extractor)
 
 

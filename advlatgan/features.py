@@ -178,14 +178,16 @@ def reference(
     **options,  # of `extract`: batch_size, device, bf16, progress, channels
 ) -> metrics.Reference:  # features, their Gaussian, neighbours if asked for, labels if any
     "The real side of a comparison, worked out once and kept."
-    n, there = len(images) if n is None else n, len(images)
+    there = len(images)
+    n = there if n is None else n
     if n > there:
         raise ValueError(
             f"{images.name} {images.split} has {there:,} images, fewer than the {n:,} asked for: "
             "choose a protocol with fewer, or another split"
         )
     order = torch.randperm(there, generator=torch.Generator().manual_seed(0))
-    index, keep = order[:n].sort().values, _kept_under(images, extractor, n, root, options)
+    index = order[:n].sort().values
+    keep = _kept_under(images, extractor, n, root, options)
 
     def gather():
         x = extract(extractor, images.x[index], **options).x

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require',
+__all__ = ['write_whole', 'write_json', 'read_json', 'lock', 'nearest', 'CallError', 'pick', 'look_up', 'require', 'refusal',
            'check_writable', 'end_when', 'at_home', 'warn']
 
 # %% ../nbs/04_files.ipynb #c243aaa8
@@ -121,6 +121,17 @@ def require(
     "Refuse a setting in one line, if it does not hold."
     if not holds:
         raise ValueError(f"{name} is {value!r}: expected {expected}")
+
+# %% ../nbs/04_files.ipynb #18765647
+def refusal(call: Callable, *args, **kwargs) -> str:
+    "The line that a wrong call ends with; it is an AssertionError if the call comes to its end."
+    try:
+        call(*args, **kwargs)
+    except (ArithmeticError, ImportError, OSError, RuntimeError, ValueError) as e:
+        line = str(e)
+        assert "\n" not in line, line
+        return line
+    raise AssertionError(f"{call} was not refused")
 
 # %% ../nbs/04_files.ipynb #ba323b12
 def check_writable(

@@ -88,9 +88,11 @@ def sample_logits(
         raise ValueError(f"there are {len(x)} samples and {len(y)} labels: expected one each")
     check_labels(y, D)
     device = device_of(D) or x.device
-    parts = zip(x.split(batch_size), *([] if y is None else [y.split(batch_size)]), strict=True)
+    given, d = (x,) if y is None else (x, y), []
     with torch.inference_mode(False), torch.no_grad(), at_rest(D):
-        d = [logits_of(D(*(t.to(device) for t in p)), len(p[0]), d_output).cpu() for p in parts]
+        for part in zip(*(t.split(batch_size) for t in given)):
+            said = D(*(t.to(device) for t in part))
+            d.append(logits_of(said, len(part[0]), d_output).cpu())
     return torch.cat(d)
 
 # %% ../nbs/34_logits.ipynb #3469b9c5

@@ -49,7 +49,8 @@ def frozen(
     if stats not in STATS:
         raise ValueError(f"unknown stats {stats!r}: {nearest(stats, STATS)}")
     layers = [m for net in modules if isinstance(net, nn.Module) for m in net.modules()]
-    flags, buffers = _flags(layers, stats), _buffers(layers) if stats == "batch" else []
+    flags = _flags(layers, stats)
+    buffers = _buffers(layers) if stats == "batch" else []
     try:
         for thing, name in flags:
             setattr(thing, name, False)
@@ -71,7 +72,8 @@ class Objective:
         *modules: nn.Module,  # the networks in `fn`
         stats: str = "eval",  # of `frozen`
     ):
-        self.fn, self.modules, self.stats, self._depth = fn, modules, stats, 0
+        self.fn, self.modules, self.stats = fn, modules, stats
+        self._depth = 0  # of `frozen` blocks within each other
 
     @contextmanager
     def frozen(self):
@@ -115,8 +117,10 @@ def quality_objective(
     stats: str = "eval",  # of the networks meanwhile: "eval", "batch" or "official"
 ) -> Objective:
     "Eq. 5: how clearly D rejects G(z), per sample."
-    of, label = look_up("form", form, FORMS), () if y is None else (y,)
-    return Objective(lambda z: of(as_logits(D(G(z, *label), *label), len(z))), G, D, stats=stats)
+    of = look_up("form", form, FORMS)
+    label = () if y is None else (y,)
+    logits = lambda z: as_logits(D(G(z, *label), *label), len(z))
+    return Objective(lambda z: of(logits(z)), G, D, stats=stats)
 
 # %% ../nbs/30_mining.ipynb #c3b1473b
 def gradient(
@@ -384,7 +388,8 @@ def matched(
 ) -> Tensor:  # detached, as z
     "I-FGSM upwards, each latent until its logit has reached its target."
     check_steps(n_adv, eps, radius)
-    far, z_adv = inf if radius is None else radius, z.detach()
+    far = inf if radius is None else radius
+    z_adv = z.detach()
     with torch.no_grad():
         d = logit(z_adv)
         for i in range(n_adv):

@@ -210,11 +210,13 @@ class ResBlock(nn.Module):
         super().__init__()
         up = [nn.Upsample(scale_factor=2)] if resample == "up" else []
         down = [nn.AvgPool2d(2)] if resample == "down" else []
-        entry = [] if first else [*([nn.BatchNorm2d(a)] if norm else []), nn.ReLU()]
-        middle = [*([nn.BatchNorm2d(b)] if norm else []), nn.ReLU()]
+        before = lambda n: [nn.BatchNorm2d(n), nn.ReLU()] if norm else [nn.ReLU()]
+        entry = [] if first else before(a)
+        middle = before(b)
         one = UpConv(a, b) if up else nn.Conv2d(a, b, 3, 1, 1)
         two = DownConv(b, b) if down else nn.Conv2d(b, b, 3, 1, 1)
-        self.residual, self.shortcut = nn.Sequential(*entry, one, *middle, two), nn.Identity()
+        self.residual = nn.Sequential(*entry, one, *middle, two)
+        self.shortcut = nn.Identity()
         if resample or a != b:
             self.shortcut = nn.Sequential(*down, nn.Conv2d(a, b, 1), *up)
 

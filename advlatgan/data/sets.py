@@ -204,13 +204,15 @@ def first_choice(
 def _stacked_set(name, root, split, img_size, download):
     "Stacked MNIST by a protocol, of MNIST or of another set of digits."
     name, _, digits = name.partition(":")
-    digits, protocol, parts = digits or "mnist", stacked.STACKED[name], (split,)
+    digits, parts = digits or "mnist", (split,)
+    protocol = stacked.STACKED[name]
     if split == "train":
         parts = [p for p in protocol.parts or parts if p in _parts(digits, root)]
     img_size = img_size or protocol.img_size
     sets = [image_dataset(digits, root, part, img_size, download) for part in parts]
     if len(sets) > 1:
-        x, y = (torch.cat([getattr(s, k) for s in sets]) for k in "xy")
+        x = torch.cat([s.x for s in sets])
+        y = torch.cat([s.y for s in sets])
         sets = [ImageData(digits, x, y, sets[0].classes, "+".join(parts))]
     return stacked.stack(sets[0], name)
 

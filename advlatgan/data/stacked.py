@@ -92,10 +92,8 @@ def draw_triples(
     if draw != "shuffled":
         return torch.randint(n_digits, (3, n), generator=gen).T
     rounds = range(-(-n // n_digits))
-    channels = [
-        torch.cat([torch.randperm(n_digits, generator=gen) for _ in rounds]) for _ in range(3)
-    ]
-    return torch.stack(channels, 1)[:n]
+    channel = lambda: torch.cat([torch.randperm(n_digits, generator=gen) for _ in rounds])
+    return torch.stack([channel() for _ in range(3)], 1)[:n]
 
 # %% ../../nbs/06_stacked_mnist.ipynb #96dcd880
 @dataclass(frozen=True, eq=False, repr=False)
@@ -147,5 +145,6 @@ def stack(
     if protocol.draw != "once":
         made_of = repr((digits.identity, protocol.draw, n))
         identity = hashlib.sha256(made_of.encode()).hexdigest()[:12]
-    classes, y = tuple(f"{k:03d}" for k in range(1000)), number(digits.y[triples])
+    classes = tuple(f"{k:03d}" for k in range(1000))
+    y = number(digits.y[triples])
     return StackedMNIST(name, x, y, classes, digits.split, identity, draw=protocol.draw)

@@ -289,10 +289,12 @@ def ivgan(
     noised, intervene = instance_noise(noise), Intervene(how, index)
     phases, _ = gan(betas=betas, **options), _loss(loss)
     d = IVDLoss(loss, phases[0].loss.penalty, classified=Classified(mu, intervene), noise=noised)
-    fooled, recon = Classified(-mu, intervene), Reconstruction(lam, intervene)
+    fooled = Classified(-mu, intervene)
+    recon = Reconstruction(lam, intervene)
     g = IVGLoss(loss, (recon, fooled), noise=noised)
     after = None if noised is None else noised.clock
     phases = changed(changed(phases, "D", loss=d), "G", loss=g, after=after)
     e = Terms((Classified(mu, intervene),) if official else (recon, fooled))
-    opt, n = Adam(lr_E, betas, weight_decay_E), phase(phases, "G").batch_size
+    opt = Adam(lr_E, betas, weight_decay_E)
+    n = phase(phases, "G").batch_size
     return [*phases, Phase("E", "E", e, opt, times=n_enc, draws="", batch_size=n)]

@@ -67,7 +67,8 @@ def _mixture(pair, channels, k, data, phases, ids, told=None, **others):
 
 
 def _one(m, pair, channels, data, options):
-    G, D = OneG(pair(1, channels)[0]), OneD(pair(1, m * channels)[1])
+    G = OneG(pair(1, channels)[0])
+    D = OneD(pair(1, m * channels)[1])
     phases = packed(gan(**options), m) if m > 1 else gan(**options)
     return Mixture({"G": G, "D": D}, data.without_labels(), phases, lambda: torch.ones(1))
 
@@ -108,8 +109,9 @@ def mixture(
     if method == "Self-Cond-GAN":
         clusters = Clusters(data, k, renew, seed=seed)
         phases = self_conditioned(phases, clusters)
-        ids, told = lambda: clusters.ids.cpu(), dict(ids=["D.after", "ids"], k=k)
-        return _mixture(pair, channels, k, Numbered(data), phases, ids, told)
+        told = dict(ids=["D.after", "ids"], k=k)
+        found = lambda: clusters.ids.cpu()
+        return _mixture(pair, channels, k, Numbered(data), phases, found, told)
     if method == "class-conditional":
         k = data.num_classes
         return _mixture(pair, channels, k, data, phases, lambda: data.y.cpu())

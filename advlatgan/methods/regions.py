@@ -41,7 +41,8 @@ class Points:
     def batches(self, batch_size: int, generator: torch.Generator | None = None):
         "Endless (points, labels or None), drawn with replacement."
         device = self.x.device if generator is None else generator.device
-        x, y = self.x.to(device), None if self.y is None else self.y.to(device)
+        x = self.x.to(device)
+        y = None if self.y is None else self.y.to(device)
         while True:
             i = torch.randint(len(x), (batch_size,), generator=generator, device=device)
             yield x[i], None if y is None else y[i]

@@ -50,8 +50,8 @@ def mrgan(
     "Mode-regularised GAN (Che et al. 2017), as phases."
     for name, value in (("near", near), ("real", real)):
         require(0 <= value < math.inf, name, value, "0 or more")
-    term, phases = ModeRegulariser(loss, near, real), gan(loss, betas=betas, **options)
-    phases = changed(phases, "G", loss=GLoss(loss, (term,)))
+    term = ModeRegulariser(loss, near, real)
+    phases = changed(gan(loss, betas=betas, **options), "G", loss=GLoss(loss, (term,)))
     n = phase(phases, "G").batch_size
     e = Phase("E", "E", term, Adam(lr_E, betas), times=n_enc, draws="", batch_size=n)
     return [*phases, e]

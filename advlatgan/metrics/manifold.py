@@ -88,7 +88,8 @@ def neighbours(
     what: str = "x",  # its name in an error
 ) -> Neighbours:
     "Distances to the k-th nearest other points: half a matrix product, never held whole."
-    ks, n = (k,) if isinstance(k, int) else tuple(k), len(check_features(x, what))
+    n = len(check_features(x, what))
+    ks = (k,) if isinstance(k, int) else tuple(k)
     if min(ks) < 1:
         raise ValueError(f"k is {min(ks)}: expected 1 or more")
     if max(ks) >= n:
@@ -96,7 +97,8 @@ def neighbours(
         raise ValueError(f"{what} has {n} samples, too few for k = {max(ks)}: {need}")
     cloud = _Cloud(x, _centre(x))
     low, j = _candidates(cloud, min(max(ks) + 4, n - 1))
-    rows, picked = torch.arange(n, device=x.device), torch.tensor(ks, device=x.device) - 1
+    rows = torch.arange(n, device=x.device)
+    picked = torch.tensor(ks, device=x.device) - 1
     dist = torch.stack([_distances(cloud.x, rows, cloud.x, j[:, p]) for p in picked], 1)
     unsure = _overlapping(cloud, low, j, picked)
     dist[unsure] = _settle(cloud.x, unsure, j[unsure], low[unsure, -1], picked)

@@ -446,9 +446,10 @@ def _carry_out(problem, asked, steps, tell):
         if first == 0:
             judge.speak()
 
-    out, kept, x = (None if v[0] is None else torch.cat(v).to(z.device) for v in zip(*parts))
+    together = lambda parts: torch.cat(parts).to(z.device)
+    out, kept, x = (None if v[0] is None else together(v) for v in zip(*parts))
     cost = Cost((judge.forward - setup) / len(z), judge.backward / len(z), setup)
-    found = {i: torch.cat([k[i] for k in kept_steps]).to(z.device) for i in steps}
+    found = {i: together([k[i] for k in kept_steps]) for i in steps}
     said = {k: f"{len(v)} values" if isinstance(v, Tensor) else v for k, v in asked.items()}
     said |= {"seed": problem.seed, "d_output": judge.d_output}
     return Refined(out, cost, kept, x, found or None, said)
@@ -469,7 +470,9 @@ def _finish(run, batch, asked):
     for i in batch.steps:
         batch.kept_steps.setdefault(i, end)  # a method may end before its last step
     batch.step(asked["n_adv"], end)
-    return Found(z, torch.ones_like(end.flatten(1)[:, 0]).bool() if kept is None else kept, x)
+    if kept is None:
+        kept = torch.ones(len(z), dtype=torch.bool, device=z.device)
+    return Found(z, kept, x)
 
 # %% ../../nbs/60_refiners.ipynb #d47d8553
 def passes(

@@ -170,7 +170,8 @@ def mhgan(
             new = batch.proposal() if i else batch.z
             d = batch.d(new)
             accept = batch.noise.uniform().log() < d - best
-            z, best = torch.where(each(accept, z), new, z), torch.where(accept, d, best)
+            z = torch.where(each(accept, z), new, z)
+            best = torch.where(accept, d, best)
             kept = kept | accept
             batch.step(i + 1, z)
         return Found(z, kept)

@@ -58,10 +58,12 @@ def advlatgan_z(
         def anywhere(z):
             return batch.inside(z + far * (2 * batch.noise.uniform(each=True) - 1))
 
+        def on_step(i, z):
+            batch.step(i, batch.inside(z))
+
         own = {"mifgsm": {"decay": decay}, "pgd": {"start": anywhere}}.get(attack, {})
-        of, on_step = FORMS[form], lambda i, z: batch.step(i, batch.inside(z))
-        mine = ATTACKS[attack]
-        return Found(mine(lambda z: of(batch.d(z)), batch.z, n_adv, eps, radius, on_step, **own))
+        objective = lambda z: FORMS[form](batch.d(z))
+        return Found(ATTACKS[attack](objective, batch.z, n_adv, eps, radius, on_step, **own))
 
     return run
 

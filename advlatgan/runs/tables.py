@@ -25,12 +25,10 @@ def frame(records: list[dict]):
     "One row for each seed and line: parameters, then what the notebook said."
     import pandas as pd
 
-    columns = parameter_columns(records)
-    rows = [
-        {columns[k]: v for k, v in r["params"].items()} | row
-        for r in sorted(records, key=lambda r: r["params"]["seed"])
-        for row in r["rows"]
-    ]
+    columns, rows = parameter_columns(records), []
+    for record in sorted(records, key=lambda r: r["params"]["seed"]):
+        parameters = {columns[k]: v for k, v in record["params"].items()}
+        rows += [parameters | row for row in record["rows"]]
     return pd.DataFrame(rows, dtype=object)
 
 # %% ../../nbs/82_tables.ipynb #df5a2b13
@@ -41,11 +39,12 @@ def aggregate(
 ) -> list[tuple[dict, dict]]:  # (key -> value, measure -> list of its values), as they appear
     "Gather the rows of many seeds into lines; those of one leading key stay together."
     rows = frame(records).reindex(columns=dict.fromkeys([*keys, *values]))
-    return [
-        (dict(zip(keys, head)), {v: line[v].dropna().tolist() for v in values})
-        for _, block in rows.groupby(keys[0], sort=False, dropna=False)
-        for head, line in block.groupby(keys, sort=False, dropna=False)
-    ]
+    found = []
+    for _, block in rows.groupby(keys[0], sort=False, dropna=False):
+        for head, line in block.groupby(keys, sort=False, dropna=False):
+            measured = {v: line[v].dropna().tolist() for v in values}
+            found.append((dict(zip(keys, head)), measured))
+    return found
 
 # %% ../../nbs/82_tables.ipynb #6ffce23a
 def mean_std(values: list[float]) -> tuple[float, float]:
@@ -72,11 +71,11 @@ def published_rows(experiment: Experiment) -> list[dict[str, str]]:
     "The published lines that an experiment names, empty cells left out."
     import pandas as pd
 
-    folder = experiment.root / "data/published"
-    tables = [
-        pd.read_csv(folder / f, dtype=str, keep_default_na=False) for f in experiment.reference
-    ]
-    return [{k: v for k, v in row.items() if v} for t in tables for row in t.to_dict("records")]
+    rows = []
+    for name in experiment.reference:
+        file = experiment.root / "data/published" / name
+        rows += pd.read_csv(file, dtype=str, keep_default_na=False).to_dict("records")
+    return [{k: v for k, v in row.items() if v} for row in rows]
 
 # %% ../../nbs/82_tables.ipynb #ce90b61f
 def beside(
@@ -112,22 +111,21 @@ def markdown_table(experiment: Experiment, records: list[dict]) -> str:
     "The experiment's table, ours beside what was published."
     rows, digits = experiment.table["rows"], experiment.table["values"]
     published = published_rows(experiment)
+    keys = key_columns(experiment, records)
     lines = [
         (key, line, beside(published, key, rows))
-        for key, line in aggregate(records, key_columns(experiment, records), list(digits))
+        for key, line in aggregate(records, keys, list(digits))
     ]
     ours = [v for v in digits if any(line[v] for _, line, _ in lines)]
     theirs = [v for v in digits if any(v in paper for _, _, paper in lines)]
     total = max((len(v) for _, line, _ in lines for v in line.values()), default=0)
-    return pipes(
-        [*key_columns(experiment, records), *ours, *(f"{v} (published)" for v in theirs)],
-        [
-            ["–" if v != v else v for v in key.values()]  # nan: a line without that key
-            + [format_cell(line[v], digits[v], total) for v in ours]
-            + [float(paper[v]) if v in paper else "–" for v in theirs]
-            for key, line, paper in lines
-        ],
-    )
+    cells = []
+    for key, line, paper in lines:
+        row = ["–" if v != v else v for v in key.values()]  # nan: a line without that key
+        row += [format_cell(line[v], digits[v], total) for v in ours]
+        row += [float(paper[v]) if v in paper else "–" for v in theirs]
+        cells.append(row)
+    return pipes([*keys, *ours, *(f"{v} (published)" for v in theirs)], cells)
 
 # %% ../../nbs/82_tables.ipynb #85005cd1
 def rows_table(rows: list[dict], digits: int = 3):
@@ -136,5 +134,11 @@ def rows_table(rows: list[dict], digits: int = 3):
 
     if not rows:
         return Markdown("*no rows*")
-    cell = lambda v: "–" if v is None else f"{v:.{digits}f}" if isinstance(v, float) else v
-    return Markdown(pipes([*rows[0]], [[cell(row.get(k)) for k in rows[0]] for row in rows]))
+
+    def cell(v):
+        if v is None:
+            return "–"
+        return f"{v:.{digits}f}" if isinstance(v, float) else v
+
+    names = [*rows[0]]
+    return Markdown(pipes(names, [[cell(row.get(k)) for k in names] for row in rows]))

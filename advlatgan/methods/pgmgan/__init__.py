@@ -137,7 +137,8 @@ def sample_mixture(
     "Samples of all generators in their shares; those outside their region are drawn again."
     rng = torch.Generator().manual_seed(seed)
     y = torch.multinomial(pi.double().cpu(), n, replacement=True, generator=rng)
-    z, left, x, shares = torch.empty(n, G.z_dim), torch.arange(n), None, []
+    z, x = torch.empty(n, G.z_dim), None
+    left, shares = torch.arange(n), []
     for _ in range(rounds if S is not None else 1):
         z[left] = torch.randn(len(left), G.z_dim, generator=rng)
         new = _made(G, z[left], y[left], batch_size)

@@ -53,8 +53,10 @@ def refine_within(
 
 
 def _within(G, D, S, z, y, n_adv, eps, shrink):
-    objective, length = quality_objective(G, D, y), torch.full((len(z), 1), eps, device=z.device)
-    x, refused = G(z, y), torch.zeros(len(z), dtype=torch.float64)
+    objective = quality_objective(G, D, y)
+    length = torch.full((len(z), 1), eps, device=z.device)
+    refused = torch.zeros(len(z), dtype=torch.float64)
+    x = G(z, y)
     inside = region_ids(S, x) == y
     for _ in range(n_adv):
         new = z - length * gradient(objective, z).sign()
@@ -63,7 +65,8 @@ def _within(G, D, S, z, y, n_adv, eps, shrink):
         taken = there | ~inside
         z = torch.where(taken[:, None], new, z)
         x = torch.where(each(taken, x), made, x)
-        inside, length = inside | there, torch.where(taken[:, None], length, shrink * length)
+        inside = inside | there
+        length = torch.where(taken[:, None], length, shrink * length)
         refused += (~taken).double().cpu()
     return z, x, refused
 
