@@ -180,6 +180,70 @@ def test_a_wrong_call_is_one_line_and_status_2(checkout, monkeypatch, capsys, ca
     assert [p.name for p in (checkout / "data").iterdir()] == ["published"]
 
 
+WRONG = {  # (a line of presets.yaml, what stands there instead): the call, and its answer
+    ("smoke: {}, cpu", "smoke: , cpu"): ("run walk", "walk: presets.smoke is None"),
+    ("smoke: {}, cpu", "smoke: 3, cpu"): ("list walk", "walk: presets.smoke is 3"),
+    ("smoke: {}, cpu", "smoke: [5], cpu"): ("run walk", "walk: presets.smoke is 5"),
+    ("smoke: {}, cpu", "smoke: {seed: 3}, cpu"): ("run walk", "walk: presets.smoke: 'seed' is"),
+    ("smoke: {}, cpu", "smoke: {seeds: x}, cpu"): (
+        "run walk",
+        "walk: presets.smoke: parameter 'seed'",
+    ),
+    ("smoke: {}, cpu", "smoke: {seeds: [], steps: []}, cpu"): ("run walk", "gives no runs"),
+    ("smoke: {}, cpu", "smoke: {stepz: 3}, cpu"): ("run walk", "walk: presets.smoke: walk has no"),
+    ("smoke: {}, cpu", "smoke: {steps: 0}, cpu"): (
+        "run walk",
+        "walk: presets.smoke: parameter 'st",
+    ),
+    ("presets: {smoke: {}, cpu", "presets: [{smoke: {}}] #"): ("run onwalk", "walk: presets is [{"),
+    ("presets: {smoke: {}, cpu", "preset: {smoke: {}, cpu"): ("list", "did you mean 'presets'?"),
+    ("presets: {smoke: {}, cpu", "notes: {smoke: {}, cpu"): ("list", "walk: notes is {"),
+    ("presets: {smoke: {}, cpu", "name: {smoke: {}, cpu"): ("list", "walk: unknown key 'name'"),
+    ("reproduces: a random walk", "notes: none"): ("list", "walk: reproduces is missing"),
+    ("reproduces: a random walk", "figure: wlaks"): ("list", "walk: reproduces is missing"),
+    ("reference: [nobody.csv]", "figure: ada_curve"): ("run walk", "did you mean 'ada_curves'?"),
+    ("table: {rows: [kind]", "table: {row: [kind]"): ("run walk", "walk: table has no rows"),
+    ("reference: [nobody.csv]", "reference: [me.csv]"): ("run walk", "no data/published/me.csv"),
+    ("reference: [nobody.csv]", "threads: many"): ("list", "walk: threads is 'many'"),
+    ('pause: ">= 0"', 'pause: "=> 0"'): ("run walk", "walk: presets.smoke: KeyError"),
+    ("walk: {experiment: walk}", "walk: {experiment: wlak}"): (
+        "run onwalk",
+        "onwalk: needs.walk: unk",
+    ),
+    ("walk: {experiment: walk}", "walk: {of: walk}"): (
+        "run onwalk",
+        "onwalk: needs.walk: KeyError",
+    ),
+    ("walk: {experiment: walk}", "walk: walk"): (
+        "run onwalk",
+        "onwalk: needs.walk: AttributeError",
+    ),
+    ("broken:", "broken: [{"): ("list", "presets.yaml cannot be read"),
+    ("broken:", "gone:"): ("list", "gone: there is no gone.ipynb"),
+}
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda c: c[1])
+def test_a_wrong_entry_is_one_line_before_anything_starts(checkout, monkeypatch, capsys, change):
+    monkeypatch.chdir(checkout)
+    monkeypatch.setattr(cli, "carry_out", lambda *a: pytest.fail("it went on"))
+    presets, (call, words) = checkout / "nbs/experiments/presets.yaml", WRONG[change]
+    assert change[0] in presets.read_text()
+    presets.write_text(presets.read_text().replace(*change, 1))
+    assert cli.main(call.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and words in err and "presets.yaml" in err, err
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"cells": 3}', '{"cells": [3], "metadata": {}}'])
+def test_a_notebook_that_is_none_is_one_line(checkout, monkeypatch, capsys, text):
+    monkeypatch.chdir(checkout)
+    (checkout / "nbs/experiments/walk.ipynb").write_text(text)
+    assert cli.main(["run", "walk"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "walk.ipynb" in err, err
+
+
 def test_a_wrong_call_in_a_process_of_its_own(advlatgan, checkout):
     done = advlatgan("run", "wal", cwd=checkout)
     assert done.returncode == 2 and done.stdout == ""

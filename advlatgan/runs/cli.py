@@ -37,7 +37,7 @@ from advlatgan.runs.presets import (
     with_needed,
 )
 from .records import code_digest, is_finished
-from .report import document, load_bundle, make_report
+from .report import check_report, document, load_bundle, make_report
 from .tables import markdown_table
 from advlatgan.runs.workflow import (
     carry_out,
@@ -236,6 +236,8 @@ def run(
     wanted = [r for runs in plans.values() for r in runs]
     again = [r for r in with_needed(wanted) if force and r in wanted or not is_finished(out, r)]
     extra = tuple(snakemake or ())
+    for name in plans:
+        check_report(experiments[name])
     check_runs(again, elsewhere=chosen_executor(extra) not in LOCAL)
     if {"-n", "--dry-run", "--dryrun"} & {*extra}:
         for r in again:

@@ -11,6 +11,7 @@ import itertools
 import json
 import re
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,8 @@ import advlatgan
 from ..files import CallError, nearest, pick
 
 # %% auto #0
-__all__ = ['PACKAGE', 'LOADER', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'Param', 'read_params', 'annotation', 'convert',
-           'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
+__all__ = ['PACKAGE', 'LOADER', 'COMMAND', 'TYPES', 'SEEDS', 'BOUNDS', 'MOST', 'Param', 'naming', 'read_params', 'annotation',
+           'convert', 'Experiment', 'find_experiments', 'Run', 'settings', 'resolve', 'plan', 'with_needed']
 
 # %% ../../nbs/80_presets.ipynb #e5e4303a
 PACKAGE = Path(advlatgan.__file__).resolve().parent
@@ -51,6 +52,16 @@ TYPES = dict(int=int, float=float, str=str, bool=bool)
 SEEDS = ">= 0, < 9223372036854775808"  # what torch.manual_seed takes: below 2^63
 
 # %% ../../nbs/80_presets.ipynb #d6ee996d
+@contextmanager
+def naming(where: str):
+    "Inside, whatever is wrong with a file is one line that begins with where it is."
+    try:
+        yield
+    except Exception as e:
+        name = "" if isinstance(e, CallError) else f"{type(e).__name__}: "
+        raise CallError(f"{where}: {name}{' '.join(str(e).split())[:300]}") from None
+
+
 def read_params(
     notebook: Path,
     allowed: dict,  # parameter -> its range or its values
@@ -59,8 +70,11 @@ def read_params(
     from papermill import inspect_notebook  # takes two seconds to import
 
     allowed, params = {"seed": SEEDS, **allowed}, {}
-    for name, found in inspect_notebook(notebook).items():
-        kind, default = found["inferred_type_name"], ast.literal_eval(found["default"])
+    with naming(f"{notebook.name} is no notebook with parameters"):
+        declared = inspect_notebook(notebook).items()
+        defaults = {name: ast.literal_eval(found["default"]) for name, found in declared}
+    for name, found in declared:
+        kind, default = found["inferred_type_name"], defaults[name]
         if kind.removeprefix("list[").removesuffix("]") not in TYPES:
             raise CallError(f"{notebook.name}: parameter {name!r} has the unknown type {kind}")
         params[name] = Param(name, kind, default, found["help"], allowed.get(name, ""))
@@ -139,13 +153,23 @@ class Experiment:
         "The checkout."
         return self.notebook.parents[2]
 
+# %% ../../nbs/80_presets.ipynb #88b57485
+def _check_kind(where, value, kind):
+    if type(value).__name__ != kind:
+        a = {"dict": "keys and values", "list": "a list", "str": "words", "int": "a whole number"}
+        raise CallError(f"{where} is {value!r}: expected {a[kind]}")
+
 # %% ../../nbs/80_presets.ipynb #0674282b
 def _experiment(folder, name, spec):
-    notebook, known = folder / f"{name}.ipynb", {f.name: f for f in fields(Experiment)}
-    for key in spec:
-        pick(known, key, f"presets.yaml, {name}: unknown key")
+    notebook, where = folder / f"{name}.ipynb", f"presets.yaml, {name}"
+    _check_kind(where, spec, "dict")
+    known = {f.name: f.type for f in fields(Experiment)[2:]}
+    for key, value in spec.items():
+        _check_kind(f"{where}: {key}", value, pick(known, key, f"{where}: unknown key"))
+    if lacking := [key for key in ("reproduces", "presets") if key not in spec]:
+        raise CallError(f"{where}: {lacking[0]} is missing")
     if not notebook.exists():
-        raise CallError(f"presets.yaml, {name}: there is no {notebook.name} beside it")
+        raise CallError(f"{where}: there is no {notebook.name} beside it")
     return Experiment(name, notebook, **spec)
 
 # %% ../../nbs/80_presets.ipynb #3006501e
@@ -157,7 +181,9 @@ def find_experiments(
     for place in [p for s in starts for p in (s, *s.parents)]:
         file = place / "nbs/experiments/presets.yaml"
         if file.exists():
-            specs = yaml.load(file.read_text(encoding="utf-8"), LOADER)
+            with naming(f"{file} cannot be read"):
+                specs = yaml.load(file.read_text(encoding="utf-8"), LOADER)
+                _check_kind("presets.yaml", specs, "dict")
             return {name: _experiment(file.parent, name, spec) for name, spec in specs.items()}
     raise CallError(
         "no nbs/experiments here or above: "
@@ -193,7 +219,14 @@ class Run:
 def settings(experiment: Experiment, preset: str) -> list[dict]:
     "What a preset sets: one setting, or several."
     listed = pick(experiment.presets, preset, f"{experiment.name} has no preset")
-    return listed if isinstance(listed, list) else [listed]
+    listed, where = listed if isinstance(listed, list) else [listed], f"presets.{preset}"
+    for s in listed:
+        _check_kind(f"presets.yaml, {experiment.name}: {where}", s, "dict")
+        if "seed" in s:
+            raise CallError(
+                f"presets.yaml, {experiment.name}: {where}: 'seed' is written seeds: [0]"
+            )
+    return listed
 
 # %% ../../nbs/80_presets.ipynb #0548ba16
 def _values(experiment, name, given):
@@ -228,11 +261,14 @@ def resolve(
         wanted = {**s, "seed": seeds or s.get("seeds", [0])}
         wanted.pop("seeds", None)
         given = {name: p.default for name, p in experiment.params.items()} | wanted
-        axes = {name: _values(experiment, name, v) for name, v in given.items()}
+        with naming(f"presets.yaml, {experiment.name}: presets.{preset}"):
+            axes = {name: _values(experiment, name, v) for name, v in given.items()}
         for values in itertools.product(*axes.values()):
             params = dict(zip(axes, values))
             if params not in found:
                 found.append(params)
+    if not found:
+        raise CallError(f"presets.yaml, {experiment.name}: presets.{preset} gives no runs")
     return found
 
 # %% ../../nbs/80_presets.ipynb #a7d266dc
@@ -246,11 +282,11 @@ def plan(
     "The runs that a call asks for, each with the runs that it needs."
     experiment, runs = pick(experiments, name, "unknown experiment"), []
     for params in resolve(experiment, preset, overrides, seeds):
-        needs = {
-            key: _needed(experiments, experiment, need, preset, params)
-            for key, need in experiment.needs.items()
-            if not params.get(need.get("unless"))  # a parameter that stands in for the run
-        }
+        needs = {}
+        for key, need in experiment.needs.items():
+            with naming(f"presets.yaml, {name}: needs.{key}"):
+                if not params.get(need.get("unless")):  # a parameter that stands in for the run
+                    needs[key] = _needed(experiments, experiment, need, preset, params)
         runs.append(Run(experiment, params, needs, experiment.resources.get(preset, {})))
     return runs
 

@@ -28,7 +28,8 @@ from advlatgan.runs.tables import (
 )
 
 # %% auto #0
-__all__ = ['bundle_file', 'load_bundle', 'document', 'draw', 'make_report', 'published_records', 'published', 'results']
+__all__ = ['bundle_file', 'load_bundle', 'document', 'draw', 'make_report', 'check_report', 'published_records', 'published',
+           'results']
 
 # %% ../../nbs/83_report.ipynb #8755787d
 def bundle_file(
@@ -144,6 +145,24 @@ def make_report(
     text = document(experiment, label, records)
     write_whole(md, lambda file: file.write_text(text, encoding="utf-8"))
     return [file for file in (md, data, npz, png) if file.exists()]
+
+# %% ../../nbs/83_report.ipynb #e62f15d9
+def check_report(experiment: Experiment) -> None:
+    "Refuse an experiment whose table or figure could not be made when its runs are done."
+    where = f"presets.yaml, {experiment.name}"
+    for key in ("rows", "values"):
+        if key not in experiment.table:
+            raise CallError(
+                f"{where}: table has no {key}: expected rows: [a key, …], values: {{…}}"
+            )
+    if experiment.figure:
+        from advlatgan import plots
+
+        known = {k: v for k, v in vars(plots).items() if callable(v)}
+        pick(known, experiment.figure, f"{where}: figure: plots has no")
+    for file in experiment.reference:
+        if not (experiment.root / "data/published" / file).exists():
+            raise CallError(f"{where}: reference: there is no data/published/{file}")
 
 # %% ../../nbs/83_report.ipynb #4d0995f4
 def _results(name):
