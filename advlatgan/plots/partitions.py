@@ -5,6 +5,8 @@
 # %% ../../nbs/77_partition_plots.ipynb #fa63ed11
 from __future__ import annotations
 
+from textwrap import wrap
+
 import numpy as np
 
 from .base import Figure, image_grid, points, style
@@ -56,7 +58,8 @@ def sample_panels(
         axes = figure.subplots(lines, 4, squeeze=False).flatten()
     for ax, method in zip(axes, methods):
         row, made = rows[method], (np.asarray(x[k], float) for k in (method, "data"))
-        title = f"{method}\n{row['modes']} modes, {100 * row['hq3']:.0f} %"
+        name = "\n".join(wrap(method, 24))
+        title = f"{name}\n{row['modes']} modes, {100 * row['hq3']:.0f} %"
         points(ax, *made, title, style(method.split(",")[0])["color"])
         ax.title.set_fontsize(6.5)
     for ax in axes[len(methods) :]:
