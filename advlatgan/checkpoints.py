@@ -441,10 +441,8 @@ class Keeper:
         values = [(f"{k}.{name}", t) for k in networks for name, t in state[k].items()]
         bad = [name for name, t in values if not t.isfinite().all()]
         if bad:
-            names = ", ".join(bad[:3]) + ", …" * (len(bad) > 3)
-            raise FloatingPointError(
-                f"training diverged by step {step}: {names} not finite; {self.where()}"
-            )
+            what = f"{', '.join(bad[:3])}{', …' * (len(bad) > 3)} not finite"
+            raise FloatingPointError(f"training diverged by step {step}: {what}; {self.where()}")
         self.last = save(self.folder, step, self.settings, state, self.about)
 
     def where(self) -> str:  # in words
@@ -456,9 +454,9 @@ class Keeper:
         if found is None:
             return 0
         if changed := differences(found.settings, self.settings):
+            way = f"go on with its own, or train into another folder{_for_more_steps(changed)}"
             raise CheckpointError(
-                f"{self.folder} holds a run with other settings: {changed}; "
-                f"go on with its own, or train into another folder{_for_more_steps(changed)}"
+                f"{self.folder} holds a run with other settings: {changed}; {way}"
             )
         if found.state.keys() != self.parts.keys():
             held, ours = (", ".join(names) for names in (found.state, self.parts))

@@ -95,7 +95,7 @@ def _within_classes(classes, p, extractor, part, y, real, seed):
 # %% ../nbs/55_evaluate.ipynb #7b4e8dec
 def _check_sizes(protocols, n, reals):
     "Refuse what the sizes do not allow."
-    for p in protocols:
+    for p in protocols if n is not None else ():
         if p.n_fake < p.least:
             raise ValueError(f"{p.name}: it takes {p.least} images or more")
         there = len(reals[p.split]) if p.n_real else p.n_fake
@@ -114,7 +114,7 @@ def _check_classes(fake, reals):
             mine, theirs = (", ".join(x.classes[:3]) or "none" for x in (fake, r))
             raise ValueError(f"real classes are {theirs}, …, generated ones {mine}, …: must agree")
 
-# %% ../nbs/55_evaluate.ipynb #703a9739
+
 def _count(fake):
     "How many images they are; None if that is not known before they are read."
     if isinstance(fake, (list, tuple)):
@@ -122,7 +122,7 @@ def _count(fake):
     known = hasattr(fake, "x") or hasattr(fake, "__getitem__")  # a loader's length is of batches
     return len(fake) if known and hasattr(fake, "__len__") else None
 
-
+# %% ../nbs/55_evaluate.ipynb #703a9739
 def evaluate(
     fake,  # ImageData, Generated, uint8 (N, C, H, W) or float; or batches of images
     data: str | Callable[[str], ImageData],  # the real set's name, or a function: split -> set
@@ -140,9 +140,9 @@ def evaluate(
         split = "test" if callable(data) else first_choice(data, root)
     asked = None if protocols is None else [protocol(name).on(split) for name in protocols]
     wanted = [split] if asked is None else [p.split for p in asked if p.has_reals]
+    require(hasattr(extractor, "net"), "extractor", extractor, "one of features.load_extractor")
     reals = {s: of(s) for s in dict.fromkeys(wanted)}
-    if (n := _count(fake)) is not None:
-        _check_sizes(asked or [], n, reals)
+    _check_sizes(asked or [], _count(fake), reals)
     if per_class:
         _check_classes(fake, reals)
     with warnings.catch_warnings(record=True) as caught:

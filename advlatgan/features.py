@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +52,7 @@ def batches(
     "Images a batch at a time, whatever they come as."
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
+    images = torch.from_numpy(images) if isinstance(images, np.ndarray) else images
     indexed = hasattr(images, "__len__") and hasattr(images, "__getitem__")
     if indexed and not isinstance(images, (list, tuple)):
         return (images[i : i + batch_size] for i in range(0, len(images), batch_size))

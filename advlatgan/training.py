@@ -380,6 +380,7 @@ def _check_call(nets, data, phases, config, **counts):
         require(value >= 1, name, value, "1 or more")
     _check_phases(phases, nets, config)
     _check_shared(phases, config)
+    require(hasattr(data, "batches"), "data", type(data), "a set, with batches(n, generator)")
     _check_networks(nets, data, config)
 
 # %% ../nbs/40_training.ipynb #8bc7aba5
@@ -403,8 +404,7 @@ class _Run:
         self.precision = resolve_precision(precision, device, *nets.values())
         _place(nets, self.hooks, self.trained, device)
         self.optimisers = _optimisers(phases, self.space)
-        self.draw, self.losses = _Drawn(data, config, nets, device), _Losses()
-        self.history = []
+        self.draw, self.losses, self.history = _Drawn(data, config, nets, device), _Losses(), []
 
     @property
     def fixed(self):

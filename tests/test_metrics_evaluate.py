@@ -185,7 +185,10 @@ def test_batches_are_counted_by_their_images(digits):
     for batches in ([*fake.x[:50].split(20)], (*fake.x[:50].split(20),), loader):
         assert evaluate.evaluate(batches, *of)["metrics"] == pytest.approx(whole)
     with pytest.raises(ValueError, match="needs 50 generated images and there are 40"):
-        evaluate.evaluate([*fake.x[:40].split(20)], "folder:real", None, *of[2:])
+        evaluate.evaluate([*fake.x[:40].split(20)], *of)
+    assert evaluate.evaluate(fake.x[:50].numpy(), *of)["metrics"] == whole
+    with pytest.raises(ValueError, match="extractor is 'mnistcnn': expected one of"):
+        evaluate.evaluate(fake.x, "folder:real", "mnistcnn", *of[2:])
 
 
 def test_images_are_measured_as_they_are_made(trained, monkeypatch):

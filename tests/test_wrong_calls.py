@@ -76,6 +76,9 @@ def shelf(tmp_path_factory):
         else:
             np.save(shelf / name, held)
     np.save(shelf / "good.npy", draw.integers(0, 255, (20, 8, 8, 3), dtype=np.uint8))
+    (shelf / "points").mkdir()
+    (shelf / "points/sample.json").write_text("{}")
+    Image.fromarray(x).save(shelf / "points/points.png")
     for name in ("empty", "here"):
         (shelf / name).mkdir()
     return shelf
@@ -138,6 +141,7 @@ evaluate {{d}}/a -> --data
 evaluate {{d}}/nowhere {AS} {OF} -> is not there
 evaluate {{d}}/empty {AS} {OF} -> holds no pictures
 evaluate {{d}}/file.txt {AS} {OF} -> nor a whole .tar
+evaluate {{d}}/points {AS} {OF} -> points/images
 evaluate {{d}}/toy {AS} {OF} --n 5 -> images are of shape (5, 2)
 evaluate {{d}}/digits {AS} {OF} --n 0 -> n is 0
 evaluate {{d}}/digits {AS} {OF} --n 10000000000 -> n is 10,000,000,000
@@ -319,7 +323,8 @@ def trained(D=None, latents=None, phases=None, x=None, spec=None, **config):
     if latents:
         phases = gan.changed(phases, "D", latents=latents)
     both = {"G": G, "D": D or nets.ToyD()}
-    training.train(both, x or data.toy_mixture("ring"), phases, config, spec=spec)
+    x = data.toy_mixture("ring") if x is None else x
+    training.train(both, x, phases, config, spec=spec)
 
 
 def moved(D, z=None, **options):
@@ -357,6 +362,7 @@ LIBRARY = {  # words of the one line: (call, exception)
     "unknown stats 'train'": partial(advlatgan.qua, gan.gan(), stats="train"),
     "D returned shape (16, 2) for 16 samples": partial(trained, ToyD2()),
     "D.latents is 7: expected 8, or a multiple": partial(trained, latents=lambda n, z, y: z[1:]),
+    "data is <class 'torch.Tensor'>: expected a set": partial(trained, x=X),
     "z_dim is 3: expected 2, the size of G's latents": partial(trained, z_dim=3),
     "total_steps": partial(training.TrainConfig, total_steps=0),
     "ema": partial(training.TrainConfig, ema=1.5),

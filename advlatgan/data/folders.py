@@ -188,11 +188,11 @@ def find_folder(
     if name == "folder:":
         raise ValueError("folder: names no folder: expected folder:PATH")
     given = at_home(name.removeprefix("folder:"))
-    places = dict.fromkeys([given.absolute(), (root / given).absolute()])
+    both = dict.fromkeys([given.absolute(), (root / given).absolute()])
+    places = [p / "images" if (p / "sample.json").exists() else p for p in both]  # no overview
     for path in places:
         if path.exists():
-            sampled = (path / "sample.json").exists() and (path / "images").is_dir()
-            return path / "images" if sampled else path  # not its overview
+            return path
     raise FileNotFoundError(f"{name}: there is no {' and no '.join(map(str, places))}")
 
 # %% ../../nbs/08_folders.ipynb #4dea57e5

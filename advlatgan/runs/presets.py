@@ -153,13 +153,13 @@ class Experiment:
         "The checkout."
         return self.notebook.parents[2]
 
-# %% ../../nbs/80_presets.ipynb #88b57485
+# %% ../../nbs/80_presets.ipynb #0674282b
 def _check_kind(where, value, kind):
     if type(value).__name__ != kind:
         a = {"dict": "keys and values", "list": "a list", "str": "words", "int": "a whole number"}
         raise CallError(f"{where} is {value!r}: expected {a[kind]}")
 
-# %% ../../nbs/80_presets.ipynb #0674282b
+
 def _experiment(folder, name, spec):
     notebook, where = folder / f"{name}.ipynb", f"presets.yaml, {name}"
     _check_kind(where, spec, "dict")
