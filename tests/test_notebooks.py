@@ -13,7 +13,7 @@ from conftest import LARGE, ROOT
 LIBRARY = sorted((ROOT / "nbs").glob("*.ipynb"))
 CONVOLVED = {  # those that run convolutions in the precision that the hardware suggests
     *("12_image_nets", "40_training", "44_sample", "45_features", "47_watch", "52_advlatgan"),
-    *("53_acgan", "55_evaluate", "58_stylegan2_training", "59_backbones", "66_refiners_compared"),
+    *("53_acgan", "48_evaluate", "58_stylegan2_training", "59_backbones", "66_refiners_compared"),
 }
 
 
