@@ -66,9 +66,9 @@ def _print_table(head, rows, one_line=False):
     table = Table(box=None, pad_edge=False, header_style="")
     for name in head:
         table.add_column(name, no_wrap=name == head[0])  # is never cut
+    look = dict(no_wrap=True, overflow="ellipsis") if one_line else dict(overflow="fold")
     for row in rows:
-        cells = (Text(str(c), no_wrap=one_line or None, overflow="ellipsis") for c in row)
-        table.add_row(*cells)
+        table.add_row(*(Text(str(cell), **look) for cell in row))
     width = None if sys.stdout.isatty() else 1000 if one_line else 200
     Console(file=sys.stdout, width=width, force_jupyter=False, highlight=False).print(table)
 
