@@ -145,6 +145,9 @@ def test_every_published_result_is_whole_and_current():
             f"{file.name} is not what preset {preset} asks for now"
         )
         assert not e.figure or (ROOT / "figures" / f"{name}.{preset}.png").exists()
+        stored = runs.records.load_arrays(file.with_suffix(".npz"))
+        folders = {r["folder"] for r in records}
+        assert {key.rsplit(":", 1)[0] for key in stored} <= folders, file.name
     known = {f"{f.stem}.png" for f in files} | {"explore.png"}  # the page, in a browser
     assert [p.name for p in (ROOT / "figures").glob("*.png") if p.name not in known] == []
 

@@ -224,11 +224,21 @@ def local_kernels():
         yield LocalKernels
 
 # %% ../../nbs/81_records.ipynb #2f9fdbfa
+def _of_published_runs(paragraph):
+    "Pictures, what they show, and lines in italics, at the head of an experiment's notebook."
+    italic = paragraph.startswith("*") and not paragraph.startswith("**")
+    return italic or paragraph.startswith(("![", "**Result.**"))
+
+
 def own_part(notebook: Path):
-    "The notebook up to '## The published run…'."
+    "The notebook without what it tells of published runs."
     from papermill.iorw import load_notebook_node
 
     book = load_notebook_node(str(notebook))
+    head = book.cells[0]
+    if head.cell_type == "markdown":
+        paragraphs = head.source.split("\n\n")
+        head.source = "\n\n".join(p for p in paragraphs if not _of_published_runs(p))
     for i, cell in enumerate(book.cells):
         own, heading, _ = cell.source.partition("## The published run")
         if cell.cell_type == "markdown" and heading:
