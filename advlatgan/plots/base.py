@@ -104,7 +104,10 @@ LABELS = dict(
     coverage_k5="coverage",
     fd_mnistcnn="Fréchet distance (mnistcnn)",
     fd_effnetlite0="Fréchet distance (effnetlite0)",
+    kd_mnistcnn="kernel distance (mnistcnn)",
+    kd_effnetlite0="kernel distance (effnetlite0)",
     fid="FID",
+    kid="KID",
 )
 
 

@@ -164,7 +164,7 @@ _LINES = [
 def _against_steps(records, what, label, first):
     "A row of panels per GAN, a line per value of `what`; all begin at 0, with the rows of `first`."
     gans, shares = _gans(records), ("precision", "density_k5", "coverage_k5", "recall")
-    fig = Figure(figsize=(12, 2.5 * len(gans)), layout="constrained")
+    fig = Figure(figsize=(12.5, 2.8 * len(gans)), layout="constrained")
     for (dataset, backbone, mine), axes in zip(gans, fig.subplots(len(gans), 5, squeeze=False)):
         names = dict.fromkeys(row[what] for r in mine for row in r["rows"] if row[what] != first)
         measures = (_distance(mine), *shares)
@@ -176,8 +176,9 @@ def _against_steps(records, what, label, first):
                 n, mean, std = np.array(of, float).T
                 look = dict(color=color, marker=marker, ls=line, ms=4, lw=1.3, capsize=2)
                 ax.errorbar(n, mean, np.nan_to_num(std), **look, label=label(name))
-            ax.set(xlabel="mining steps", ylabel=word + measure)
-        axes[0].set_title(f"{backbone}, {dataset}", fontsize=9)
+            ax.set_xlabel("mining steps")
+            ax.set_ylabel(word + LABELS.get(measure, measure), fontsize=9)
+        axes[2].set_title(f"{backbone}, {dataset}", fontsize=9)
     legend_below(fig)
     return fig
 

@@ -110,7 +110,7 @@ def pair_rows(
     "Fig. 6: partners by Eq. 8, the images as drawn, partners by the inverse form."
     shown = [r for r in records if r["arrays"]]
     tall = max(len(r["arrays"]) for r in shown)
-    fig = Figure(figsize=(7, (0.7 * tall + 0.3) * len(shown)), layout="constrained")
+    fig = Figure(figsize=(7, (0.62 * tall + 0.3) * len(shown)), layout="constrained")
     for ax, r in zip(fig.subplots(len(shown), 1, squeeze=False)[:, 0], shown):
         names, rows = r["arrays"].keys(), [*r["arrays"].values()]
         ratio = {row["method"]: row["ratio"] for row in r["rows"]}

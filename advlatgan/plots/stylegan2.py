@@ -61,13 +61,12 @@ def _walk(sub, pictures, logits, first, last):
     "Logits along a walk above, its images below; the stretch of the dip is shaded."
     above, below = sub.subplots(2, 1, height_ratios=(1, 1.3))
     m = logits.shape[1]
-    for d, line, label in zip(logits, ("k--", "k-"), ("as drawn", "after -z")):
-        above.plot(range(m), d, line, marker="o", ms=2, lw=1, label=label)
+    for d, line in zip(logits, ("k--", "k-")):
+        above.plot(range(m), d, line, marker="o", ms=2, lw=1)
     above.axvspan(first - 0.5, last + 0.5, color="0.85", lw=0)
     above.set(xlim=(-0.5, m - 0.5), ylabel="logit", xticks=[])
     image_grid(below, pictures.reshape(-1, *pictures.shape[2:]), m)
     below.set_ylabel("after, drawn", fontsize=7)
-    return above
 
 
 def walk_rows(
@@ -79,10 +78,11 @@ def walk_rows(
     fig = Figure(figsize=(0.42 * m * len(shown) + 0.6, 1.75 * n + 0.3), layout="constrained")
     for column, r in zip(np.atleast_1d(fig.subfigures(1, len(shown))), shown):
         a = {k: np.asarray(v) for k, v in r["arrays"].items()}
-        column.suptitle(f"in {r['params']['space'].upper()}", fontsize=9)
+        space = r["params"]["space"].upper()
+        column.suptitle(f"in {space} (dashed: as drawn, solid: after -z)", fontsize=9)
         rows = zip(np.atleast_1d(column.subfigures(n, 1)), a["pictures"], a["logits"])
-        axes = [_walk(*row, *ends) for row, *ends in zip(rows, a["first"], a["last"])]
-        axes[0].legend(fontsize=7)
+        for row, *ends in zip(rows, a["first"], a["last"]):
+            _walk(*row, *ends)
     return fig
 
 # %% ../../nbs/78_stylegan2_plots.ipynb #4005ea0a
