@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -352,4 +353,6 @@ def command(
         notebook.write_text(page_notebook(**options))
         typer.echo(f"http://127.0.0.1:{port}/ shows it; Ctrl-C ends it")
         call = served(notebook, port, browser)
-        return subprocess.run(call, start_new_session=True).returncode
+        with suppress(KeyboardInterrupt):
+            return subprocess.run(call, start_new_session=True).returncode
+    return 0

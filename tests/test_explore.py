@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import socket
 import time
 from urllib.request import urlopen
@@ -122,11 +123,13 @@ def test_what_is_killed_leaves_no_server(process, toy):
         port = taken.getsockname()[1]
         said = process("explore", toy, "--port", port, "--no-browser").communicate()[1]
         assert said.count("\n") == 1 and "in use" in said
-    page = process("explore", toy, "--port", port, "--no-browser")
-    until(lambda: alive(f"--port={port}"))
-    page.kill()
-    page.communicate()
-    until(lambda: not alive(f"--port={port}"))
+    for end in (signal.SIGTERM, signal.SIGKILL):
+        page = process("explore", toy, "--port", port, "--no-browser")
+        until(lambda: alive(f"--port={port}"))
+        page.send_signal(end)
+        said = page.communicate()[1]
+        assert said == "" and page.returncode in (0, -signal.SIGKILL)
+        until(lambda: not alive(f"--port={port}"))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
