@@ -507,10 +507,11 @@ def test_a_published_preset_grows_without_its_old_runs(advlatgan, checkout):
     shutil.rmtree(checkout / "data/runs")
     presets.write_text(presets.read_text().replace("seeds: [0]", "seeds: [0, 1]"))
     refused = advlatgan(*publish, cwd=checkout)
-    assert refused.returncode == 1 and "1 of 2 runs are not finished" in refused.stderr
+    assert refused.returncode == 1 and "2 of 2 runs are not finished" in refused.stderr
     run = ("run", "walk", "--preset", "cpu", "--seeds", "1")
     assert advlatgan(*run, cwd=checkout).returncode == 0
-    assert advlatgan(*publish, cwd=checkout).returncode == 0
+    done = advlatgan(*publish, cwd=checkout)
+    assert done.returncode == 0 and "1 of 2 runs are those that are committed" in done.stdout
     assert "over 2 seeds (0, 1)" in (checkout / "data/results/walk.cpu.md").read_text()
 
 

@@ -283,13 +283,15 @@ def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
     for e in _chosen(names):
         runs = plan(find_experiments(), e.name, preset)
         kept = load_bundle(e.root / f"data/results/{e.name}.{preset}") or []
-        there = {r["folder"] for r in kept}
         absent = [r.folder for r in runs if not is_finished(out, r)]
-        if missing := [folder for folder in absent if folder not in there]:
+        committed = {r["folder"] for r in kept} if len(absent) < len(runs) else set()
+        if missing := [folder for folder in absent if folder not in committed]:
             many = f"{len(missing)} of {len(runs)} runs are not finished, {missing[0]} among them"
             call = f"advlatgan run {e.name} --preset {preset}"
             print(f"advlatgan: {many}: '{call}'", file=sys.stderr)
             return 1
+        if absent:
+            print(f"{len(absent)} of {len(runs)} runs are those that are committed already")
         for file in make_report(out, e, preset, runs, kept):
             folder = e.root / ("figures" if file.suffix == ".png" else "data/results")
             folder.mkdir(parents=True, exist_ok=True)
