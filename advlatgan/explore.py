@@ -14,6 +14,7 @@ import tempfile
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -27,13 +28,13 @@ from torch import Tensor, nn
 from . import checkpoints, data, draw, mining, nets, refiners
 from .files import at_home, look_up, warn
 from .logits import at_rest, check_labels, logits_of, sample_logits
-from .refiners.core import slope
+from .mining import slope
 from .refiners.matched import targets
 
 # %% auto #0
 __all__ = ['OURS', 'OTHERS', 'NEEDED', 'World', 'reals', 'open_world', 'Plane', 'whole_plane', 'plane_through', 'plane_uphill',
-           'field', 'coloured', 'Walk', 'goals', 'walk', 'shown', 'before_and_after', 'page_notebook', 'served',
-           'command']
+           'field', 'coloured', 'Walk', 'goals', 'unreached', 'walk', 'shown', 'before_and_after', 'page_notebook',
+           'served', 'command']
 
 # %% ../nbs/67_explore.ipynb #260eace6
 @dataclass(frozen=True, eq=False)
@@ -187,10 +188,6 @@ def coloured(
     return Image.fromarray(rgb).resize((size, size), Image.Resampling.BICUBIC)
 
 # %% ../nbs/67_explore.ipynb #44db8333
-OURS = {"advlatgan-z": "fixed", "advlatgan-m": "matched"}
-OTHERS = ("dot", "ddls", "dgflow", "collaborative")
-
-
 @dataclass(frozen=True, eq=False)
 class Walk:
     "Latents on their way."
@@ -205,6 +202,15 @@ def goals(world: World, d: Tensor) -> Tensor:  # both (B,)
         raise ValueError("there are no reals to match: name a set with --data")
     return targets(d, world.d_real, among=world.d_prior).to(d)
 
+
+def unreached(world: World, d: Tensor) -> Tensor:  # both (B,)
+    "Goals of a fixed walk."
+    return torch.full_like(d, torch.inf)
+
+
+OURS = {"advlatgan-z": unreached, "advlatgan-m": goals}
+OTHERS = ("dot", "ddls", "dgflow", "collaborative")
+
 # %% ../nbs/67_explore.ipynb #7950e41a
 def walk(
     world: World,
@@ -218,19 +224,16 @@ def walk(
     look_up("method", method, dict.fromkeys([*OURS, *OTHERS]))
     with at_rest(world.G, world.D), torch.no_grad():
         if method in OURS:
-            goal = torch.full((len(z),), torch.inf)
-            if OURS[method] == "matched":
-                goal = goals(world, world.logits(z))
-            path = _uphill(world, z, goal, n_adv, eps, radius)
+            path = _uphill(world, z, partial(OURS[method], world), n_adv, eps, radius)
         else:
             path = _others(world, z, method, n_adv, eps)
         return Walk(torch.stack([*path]), torch.stack([world.logits(z) for z in path]))
 
 # %% ../nbs/67_explore.ipynb #05a7e505
-def _uphill(world, z, goal, n_adv, eps, radius):
+def _uphill(world, z, target, n_adv, eps, radius):
     "Latents after each step, until nobody moves any more."
     path = [z]
-    mining.matched(world.logits, z, goal, n_adv, eps, radius, lambda i, z: path.append(z))
+    mining.matched(world.logits, z, target, n_adv, eps, radius, lambda i, z: path.append(z))
     while len(path) > 1 and torch.equal(path[-1], path[-2]):
         path.pop()
     return path

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from .files import look_up, nearest
 
 # %% auto #0
-__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'each', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs', 'levels', 'quantiles', 'quantile_targets', 'cut_back', 'matched']
+__all__ = ['STATS', 'FORMS', 'frozen', 'Objective', 'as_logits', 'quality_objective', 'slope', 'gradient', 'check_steps', 'ifgsm', 'pgd', 'each', 'mifgsm', 'gradient_descent', 'check_pairs', 'pair_ratio', 'pair_objective', 'hard_pairs', 'levels', 'quantiles', 'quantile_targets', 'cut_back', 'matched']
 
 # %% ../nbs/30_mining.ipynb #800a3bba
 STATS = ("eval", "batch", "official")
@@ -123,11 +123,11 @@ def quality_objective(
     return Objective(lambda z: of(logits(z)), G, D, stats=stats)
 
 # %% ../nbs/30_mining.ipynb #c3b1473b
-def gradient(
+def slope(
     objective: Callable[[Tensor], Tensor],  # latents to values (B,)
     z: Tensor,  # latents, (B, …)
-) -> Tensor:  # as z
-    "Gradient of the summed objective with respect to z, whatever the grad mode outside."
+) -> tuple[Tensor, Tensor]:  # values (B,); as z
+    "The objective, and the gradient of its sum with respect to z, whatever the grad mode outside."
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         value, n = objective(z), len(z)
@@ -141,7 +141,12 @@ def gradient(
         g = torch.autograd.grad(value.sum(), z)[0]
     if g.device.type == "cpu" and (value.isnan().any() or g.isnan().any()):
         raise FloatingPointError("the objective or its gradient is NaN: a network has diverged")
-    return g
+    return value.detach(), g
+
+
+def gradient(objective: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:  # as z
+    "The gradient alone."
+    return slope(objective, z)[1]
 
 # %% ../nbs/30_mining.ipynb #286bc2ff
 def check_steps(
@@ -380,7 +385,7 @@ def cut_back(
 def matched(
     logit: Callable[[Tensor], Tensor],  # latents to logits (B,), frozen
     z: Tensor,  # latents, (B, …)
-    goal: Tensor,  # their targets, (B,)
+    target: Callable[[Tensor], Tensor],  # their logits to where each is to stop, both (B,)
     n_adv: int,  # steps at most
     eps: float,  # step size, in units of z
     radius: float | None = None,  # l_inf ball around z, or None
@@ -391,11 +396,11 @@ def matched(
     far = inf if radius is None else radius
     z_adv = z.detach()
     with torch.no_grad():
-        d = logit(z_adv)
+        d, g = slope(logit, z_adv)
+        goal = target(d)
         for i in range(n_adv):
-            g = gradient(logit, z_adv).sign()
-            new = (z_adv + eps * g).clamp(z - far, z + far)
-            d_new = logit(new)
+            new = (z_adv + eps * g.sign()).clamp(z - far, z + far)
+            d_new, g = slope(logit, new) if i + 1 < n_adv else (logit(new), None)
             there = (d < goal) & (d_new >= goal)
             new = torch.where(each(there, z), cut_back(z_adv, new, d, d_new, goal), new)
             on = d < goal

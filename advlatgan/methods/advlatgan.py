@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ class Matched:
         of = lambda z: judge(nets.D, nets.G(z, *label(y)), y)
         logit = Objective(of, nets.G, nets.D, stats=self.stats)
         with torch.no_grad(), logit.frozen():
-            goal = quantile_targets(logit(z), judge(nets.D, x_real, y_real))
-            return matched(logit, z, goal, self.n_adv, self.eps, self.radius)
+            target = partial(quantile_targets, d_real=judge(nets.D, x_real, y_real))
+            return matched(logit, z, target, self.n_adv, self.eps, self.radius)
 
 # %% ../../nbs/52_advlatgan.ipynb #qua00m03
 def qua(

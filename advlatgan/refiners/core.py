@@ -21,12 +21,12 @@ from tqdm import tqdm
 from ..device import autocast, resolve_precision
 from ..files import look_up, warn
 from ..logits import OUTPUTS, at_rest, check_labels, device_of, doubt, in_unit, logits_of
-from ..mining import each, gradient
+from ..mining import each
 
 # %% auto #0
 __all__ = ['BLOCK', 'POSITIVE', 'NOT_NEGATIVE', 'YES_OR_NO', 'LABELS', 'LOGITS', 'METHODS', 'SHARED', 'Noise', 'Cost', 'Refined',
-           'Judge', 'Batch', 'Found', 'slope', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number', 'optional',
-           'check', 'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
+           'Judge', 'Batch', 'Found', 'inner', 'tangential', 'Problem', 'Rule', 'whole', 'number', 'optional', 'check',
+           'Method', 'refiner', 'settings', 'refine', 'passes', 'steps_within']
 
 # %% ../../nbs/60_refiners.ipynb #00f9aa2a
 BLOCK = 64  # latents that share a generator
@@ -167,13 +167,6 @@ class Found(NamedTuple):
     x: Tensor | None = None  # moved samples
 
 # %% ../../nbs/60_refiners.ipynb #f8b9c07a
-def slope(f: Callable, z: Tensor) -> tuple[Tensor, Tensor]:  # values (B,), gradients as z
-    "Value and gradient of a function of latents."
-    value = []
-    g = gradient(lambda z: value.append(f(z)) or value[0], z)
-    return value[0].detach(), g
-
-
 def inner(a: Tensor, b: Tensor) -> Tensor:  # (B,)
     "Inner products, row by row."
     return (a * b).flatten(1).sum(1)

@@ -12,18 +12,16 @@ import torch
 from torch import Tensor
 
 from ..files import warn
-from ..mining import cut_back, levels, quantiles
+from ..mining import cut_back, each, levels, quantiles, slope
 from advlatgan.refiners.core import (
     LABELS,
     LOGITS,
     YES_OR_NO,
     Found,
     Problem,
-    each,
     inner,
     optional,
     refiner,
-    slope,
     tangential,
     whole,
 )

@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..mining import each
 from advlatgan.refiners.core import (
     LOGITS,
     Found,
     Noise,
     Problem,
-    each,
     number,
     optional,
     refiner,

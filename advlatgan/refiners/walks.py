@@ -11,18 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ..mining import FORMS, gradient_descent, ifgsm, mifgsm, pgd
+from ..mining import FORMS, each, gradient_descent, ifgsm, mifgsm, pgd, slope
 from advlatgan.refiners.core import (
     NOT_NEGATIVE,
     POSITIVE,
     YES_OR_NO,
     Found,
     Problem,
-    each,
     inner,
     optional,
     refiner,
-    slope,
     tangential,
     whole,
 )
