@@ -20,6 +20,7 @@ from advlatgan.explore import (
     before_and_after,
     coloured,
     field,
+    goals,
     plane_through,
     plane_uphill,
     shown,
@@ -109,7 +110,7 @@ def png(image) -> bytes:
 def controls(world: World) -> dict[str, ui.Widget]:
     "All that one can turn."
     later = {"continuous_update": False}
-    ours = [m for m in OURS if OURS[m] == "fixed" or world.d_real is not None]
+    ours = [m for m in OURS if OURS[m] is not goals or world.d_real is not None]
     flat = world.G.z_dim == 2
     planes = ["the latents"] if flat else ["through three latents", "along D's gradient"]
     return {
