@@ -6,11 +6,10 @@
 __all__ = []
 
 # %% ../../nbs/70_plots.ipynb #3763afee
-from .base import LABELS, STYLES, Figure, image_grid, legend_below, points, style
+from .base import STYLES, Figure, image_grid, legend_below, points, style
 from .ivgan import ivgan_panels
 from .league import league_panels
 from advlatgan.plots.measures import (
-    REFINERS,
     attack_curves,
     classes_by_method,
     classes_kept,

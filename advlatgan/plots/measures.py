@@ -11,7 +11,7 @@ from .base import LABELS, Figure, distance_of, legend_below, set_name, style
 from ..runs.tables import aggregate, mean_std
 
 # %% auto #0
-__all__ = ['REFINERS', 'SHOWN', 'CURVES', 'SHARES', 'refiner_panels', 'passes_curves', 'sweep_curves', 'attack_curves',
+__all__ = ['SETTINGS', 'SHOWN', 'CURVES', 'SHARES', 'refiner_panels', 'passes_curves', 'sweep_curves', 'attack_curves',
            'pair_ratios', 'classes_by_method', 'quality_and_diversity', 'classes_kept']
 
 # %% ../../nbs/74_plots_measures.ipynb #665d8415
@@ -44,58 +44,44 @@ def _less_bare(records, measures, name, bare="bare"):
     return [r | dict(rows=[less(row, of[seed(r)]) for row in r["rows"]]) for r in records], "Δ "
 
 # %% ../../nbs/74_plots_measures.ipynb #939ff18a
-REFINERS = {  # method -> colour, marker
-    "bare": ("#000000", "o"),
-    "advlatgan-z": ("#D55E00", "s"),
-    "advlatgan-m": ("#D55E00", "H"),
-    "dot": ("#0072B2", "^"),
-    "dot-sample": ("#0072B2", "v"),
-    "ddls": ("#009E73", "D"),
-    "ddls-mala": ("#009E73", "d"),
-    "evolgan": ("#CC79A7", "P"),
-    "drs": ("#E69F00", "<"),
-    "mhgan": ("#E69F00", ">"),
-    "obrs": ("#E69F00", "h"),
-    "dgflow": ("#56B4E9", "X"),
-    "collaborative": ("0.45", "p"),
-    "collaborative-sample": ("0.45", "*"),
-}
+SETTINGS = {"equal cost": ("#0072B2", 0.13), "own": ("none", -0.13)}  # fill, height in its row
 
 
-def _refiner_points(top, bottom, records, fd):
-    "A marker with bars per method and setting, in both panels."
-    for k, v in _lines(records, ["method", "setting"], [fd, "coverage_k5", "passes"]):
-        color, marker = REFINERS[k["method"]]
-        filled = k["setting"] != "own" or k["method"] == "bare"
-        look = dict(fmt=marker, color=color, mfc=color if filled else "none", ms=6, lw=0.8)
-        look |= dict(capsize=1.5, label=k["method"] if filled else None)
-        for ax, x in ((top, "coverage_k5"), (bottom, "passes")):
-            bars = np.nan_to_num(v[fd][1]), np.nan_to_num(v[x][1])
-            ax.errorbar(v[x][0], v[fd][0], *bars, **look)
+def _refiner_rows(ax, lines, measure):
+    "A row per method, a marker per setting; the dotted line is bare."
+    methods = list(dict.fromkeys(k["method"] for k, _ in lines if k["method"] != "bare"))
+    for k, v in lines:
+        mean, std = v[measure]
+        if k["method"] == "bare":
+            ax.axvline(mean, color="k", ls=":", lw=1, label="bare")
+            continue
+        fill, up = SETTINGS[k["setting"]]
+        look = dict(fmt="o", color="#0072B2", mfc=fill, ms=5, lw=0.8, capsize=1.5)
+        row = methods.index(k["method"]) - up
+        ax.errorbar(mean, row, xerr=np.nan_to_num(std), **look, label=k["setting"])
+    ax.set_yticks(range(len(methods)), methods)
+    ax.set_ylim(len(methods) - 0.5, -0.5)
 
 # %% ../../nbs/74_plots_measures.ipynb #6faf089f
 def refiner_panels(
     records: list[dict],  # of table3_refiners
 ) -> Figure:
-    "Distance (less bare's) by coverage and by passes; filled: at equal cost, hollow: own settings."
+    "Passes; distance, coverage, recall less bare's. Filled: at equal cost, hollow: own settings."
     gans = _gans(records)
-    fig = Figure(figsize=(max(4.6, 3.2 * len(gans)), 5.6), layout="constrained")
-    for (dataset, backbone, mine), (top, bottom) in zip(
-        gans, fig.subplots(2, len(gans), squeeze=False).T
-    ):
-        fd = _distance(mine)
-        mine, word = _less_bare(mine, (fd, "coverage_k5"), "method")
-        _refiner_points(top, bottom, mine, fd)
-        top.set_title(f"{backbone}, {dataset}", fontsize=9)
-        top.locator_params(axis="x", nbins=4)
-        top.set(xlabel=f"{word}coverage", ylabel=word + LABELS.get(fd, fd))
-        bottom.set(xlabel="passes (hollow: own settings)", ylabel=word + LABELS.get(fd, fd))
-        most = max(row["passes"] for r in mine for row in r["rows"])
-        if most > 100:  # EvolGAN's and MH-GAN's own settings
-            bottom.set_xscale("symlog", linthresh=10)
-            ticks = [t for t in (0, 10, 40, 100, 640) if t <= 1.1 * most]
-            bottom.set_xticks(ticks, map(str, ticks))
-            bottom.minorticks_off()
+    fig = Figure(figsize=(9.5, 2.9 * len(gans)), layout="constrained")
+    panels = fig.subplots(len(gans), 4, sharey="row", squeeze=False)
+    for (dataset, backbone, mine), axes in zip(gans, panels):
+        measures = (_distance(mine), "coverage_k5", "recall")
+        mine, word = _less_bare(mine, measures, "method")
+        lines = _lines(mine, ["method", "setting"], ["passes", *measures])
+        for ax, measure in zip(axes, ("passes", *measures)):
+            _refiner_rows(ax, lines, measure)
+            ax.locator_params(axis="x", nbins=3)
+            ax.set_xlabel(word + LABELS.get(measure, measure), fontsize=8)
+        axes[0].set_title(f"{backbone}, {dataset}", fontsize=9)
+        axes[0].set_xlabel("passes", fontsize=8)
+        if max(v["passes"][0] for _, v in lines) > 100:  # EvolGAN's and MH-GAN's own settings
+            axes[0].set_xscale("log")
     legend_below(fig)
     return fig
 
@@ -124,8 +110,9 @@ def passes_curves(
     kd = [k for k in records[0]["rows"][0] if k == "kid" or k.startswith("kd_")]
     measures = (fd, *kd, *SHOWN)
     records, word = _less_bare(records, measures, "curve")
-    fig = Figure(figsize=(2.6 * len(measures), 3.8), layout="constrained")
-    for ax, measure in zip(fig.subplots(1, len(measures)), measures):
+    fig = Figure(figsize=(10, 6), layout="constrained")
+    *axes, last = fig.subplots(2, 3).flat
+    for ax, measure in zip(axes, measures):
         for name, points in _curves(records, measure).items():
             color, marker, line = CURVES.get(name, ("0.5", "x", "-"))
             x, y, bar = np.array(sorted(points)).T
@@ -140,7 +127,8 @@ def passes_curves(
             ax.set_ylim(1.1 * lowest, -lowest)  # what is worse by more is out of sight
         ax.set_xscale("symlog", linthresh=10)
         ax.set_xticks([0, 5, 10, 20, 40, 100], ["0", "5", "10", "20", "40", "100"])
-    legend_below(fig)
+    last.axis("off")
+    last.legend(*ax.get_legend_handles_labels(), loc="center", ncols=2, fontsize=8)
     return fig
 
 

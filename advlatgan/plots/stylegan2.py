@@ -46,13 +46,14 @@ def ada_curves(
             _over_seeds(ax, found, key, line, label)
         ax.set_title(name, fontsize=9)
         ax.set(xlabel="thousand images", ylabel="D's mean logit")
+        ax.sharey(axes[0, 0])
         image_grid(below, np.asarray(found[0]["arrays"]["made"])[:40], 10, "generated")
     for (name, found), color, line in zip(arms.items(), ("#000000", "#D55E00"), ("-", "--")):
         _over_seeds(axes[0, -1], found, "r_v", line, name, color)
         _over_seeds(axes[1, -1], found, "p", line, name, color)
-    axes[0, -1].set(xlabel="thousand images", ylabel="r_v", title="")
+    axes[0, -1].set(xlabel="thousand images", ylabel="overfitting $r_v$ (1: whole)")
     axes[0, -1].legend(fontsize=7)
-    axes[1, -1].set(xlabel="thousand images", ylabel="p of ADA")
+    axes[1, -1].set(xlabel="thousand images", ylabel="ADA's probability $p$")
     axes[0, 0].legend(fontsize=7)
     return fig
 
