@@ -105,22 +105,26 @@ def class_table(
     k_pr: int = 3,  # neighbours of precision and recall
     k: int = 5,  # neighbours of density and coverage
 ) -> list[dict]:  # a row for all classes together ("overall"), then one for each
-    "Table 6: quality and diversity overall and within each class."
-    shown = nearest_labels(real.x, real.y, fake)
+    """Table 6: quality and diversity overall and within each class; no Fréchet distance for a
+    class with fewer samples than twice the features, where its bias depends on the sample."""
+    shown, (fd, kd) = nearest_labels(real.x, real.y, fake), distances
 
-    def row(name, r, i):
+    def row(r, i):
         near = manifold_metrics(r.neighbours, fake[i], k_pr, (k,))
-        far = frechet_distance(r.gaussian, fake[i]), kernel_distance(r.x, fake[i], 20).value
         as_asked = (shown[i] == y_fake[i]).double().mean().item()
-        return {"class": name, **dict(zip(distances, far)), **near, "as_asked": as_asked}
+        return {kd: kernel_distance(r.x, fake[i], 20).value, **near, "as_asked": as_asked}
 
     def within(x, i):
-        return row(classes[y_fake[i[0]]], reference(x, (k_pr, k)), i)
+        r, name = reference(x, (k_pr, k)), {"class": classes[y_fake[i[0]]]}
+        if min(len(x), len(i)) < 2 * x.shape[1]:
+            return name | row(r, i)
+        return name | {fd: frechet_distance(r.gaussian, fake[i])} | row(r, i)
 
     every = torch.arange(len(fake))
+    overall = {"class": "overall", fd: frechet_distance(real.gaussian, fake)} | row(real, every)
     rkl = mode_metrics(shown, len(classes))["rkl"]
     rows = per_class(within, real.x, real.y, every, y_fake)
-    return [row("overall", real, every) | {"rkl": rkl}, *rows.values()]
+    return [overall | {"rkl": rkl}, *rows.values()]
 
 # %% ../../nbs/24_metrics.ipynb #5d8f7397
 def dropping_classes(

@@ -243,7 +243,7 @@ def _classes(ax, records, measure):
         ax.errorbar(x, mean, np.nan_to_num(std), **look, elinewidth=0.8, label=method)
     ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", fontsize=7)
     tops = [mean + np.nan_to_num(std) for method, _, mean, std in lines if method != "data"]
-    ax.set(ylabel=LABELS[measure], ylim=(0, 1.15 * max(tops)))
+    ax.set(ylabel=LABELS[measure], ylim=(min(0, *tops), 1.15 * max(tops)))
     above = [m for method, _, m, _ in lines if method == "data" and m > 1.15 * max(tops)]
     if above:
         look = dict(transform=ax.transAxes, ha="right", va="top", fontsize=7)
@@ -255,10 +255,12 @@ def _classes(ax, records, measure):
 def classes_by_method(
     records: list[dict],  # of table6_diversity
 ) -> Figure:
-    "Table 6: distance, density and coverage of every class, methods side by side."
+    "Table 6: distance (Fréchet, where classes have one), density and coverage, class by class."
     fig, rows = _by_set(records, 3, (10, 2.8))
     for axes, name, of_set in rows:
-        for ax, measure in zip(axes, (_distance(of_set), "density_k5", "coverage_k5")):
+        of_class = of_set[0]["rows"][-1]
+        distance = next(k for k in of_class if k.startswith(("fid", "fd_", "kid", "kd_")))
+        for ax, measure in zip(axes, (distance, "density_k5", "coverage_k5")):
             n = _classes(ax, of_set, measure)
         axes[0].set_title(name, fontsize=8)
         look = dict(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=n, frameon=False)
