@@ -213,8 +213,7 @@ def _there(path):
 def read_images(
     path: str | Path,  # a folder or .tar of pictures, or an .npz, .npy or .pt file
     root: str | Path | None = None,  # data root, where decoded pictures are kept
-    img_size: int
-    | None = None,  # resize pictures to this, arrays have it; None: they have one size
+    img_size: int | None = None,  # pictures are brought to it, arrays have it; None: they have one
 ) -> Tensor | ImageData:  # images as `features.extract` takes them
     "Generated images from disk."
     path = _there(path)

@@ -93,8 +93,7 @@ class Watch:
         sample_every: int = 1000,  # steps between two
         tensorboard: bool | None = None,  # also for TensorBoard; None: $ADVLATGAN_TENSORBOARD
         seed: int = 0,  # of the latents in the pictures
-        measure: Callable
-        | None = None,  # G, in eval mode -> numbers by name, where a picture is due
+        measure: Callable | None = None,  # G at rest -> numbers by name, where a picture is due
     ):
         for name, value, least in (("n_samples", n_samples, 0), ("sample_every", sample_every, 1)):
             if value < least:

@@ -221,7 +221,7 @@ def players(
     lr: float = 1e-3,  # Adam's step size, for all networks
     betas: tuple[float, float] = (0.5, 0.999),
     unroll: int = 5,  # steps of D that Unrolled GAN looks ahead
-    qua_eps: float = 0.01,  # step size of -qua
+    qua_eps: float = 0.01,  # step size of -qua (one step), -qua 5 and -qua-m (five at most)
 ) -> dict[str, tuple[Callable, list]]:  # method -> (makes its networks, its phases)
     "All methods but PGMGAN, which needs regions first."
     adam = dict(lr=lr, betas=betas)
@@ -230,6 +230,8 @@ def players(
         "bare": (bare, gan(**adam)),
         "lsgan": (bare, gan("least_squares", **adam)),
         "-qua": (bare, qua(gan(**adam), 1, qua_eps)),
+        "-qua 5": (bare, qua(gan(**adam), 5, qua_eps)),
+        "-qua-m": (bare, qua(gan(**adam), 5, qua_eps, stop="matched")),
         "-div": (bare, div(gan(**adam))),
         "msgan": (bare, msgan(gan(**adam))),
         "pac2": (lambda: pack_nets(on, 2), pacgan(2, **adam)),
