@@ -200,14 +200,13 @@ class _Drawn:
 
     def __call__(self, phase):
         n = phase.batch_size or self.config.batch_size
+        draw = dict(generator=self.rng_z, device=self.device)
         if "x" in phase.draws:
             x, self.y = next(self.batches)
             self.x, self.seen = laid_out(x), self.seen + len(x)
         if "z" in phase.draws:
-            shape = (n, self.config.z_dim)
-            self.z = torch.randn(shape, generator=self.rng_z, device=self.device)
+            self.z = torch.randn(n, self.config.z_dim, **draw)
         if "y" in phase.draws:
-            draw = dict(generator=self.rng_z, device=self.device)
             self.y_z = torch.randint(self.G.num_classes, (n,), **draw)
         elif phase.draws:
             self.y_z = _filled(self.y, n)
@@ -370,12 +369,13 @@ def _check_networks(nets, data, config):
 def _check_shared(phases, config):
     n_processes = world()[1]
     for where, n in (("batch_size", config.batch_size), *((p.name, p.batch_size) for p in phases)):
-        if n is not None and n % n_processes:
-            way = f"{n_processes} processes share a batch, choose a multiple of {n_processes}"
-            raise ValueError(f"{where} is {n}: {way}")
+        way = f"a multiple of {n_processes}, the processes that share a batch"
+        require(n is None or n % n_processes == 0, where, n, way)
 
 
 def _check_call(nets, data, phases, config, **counts):
+    require(isinstance(nets, dict), "nets", type(nets), "networks by name: {'G': G, 'D': D}")
+    require(isinstance(phases, list), "phases", phases, "a list of Phase, as gan() makes it")
     for name, value in counts.items():
         require(value >= 1, name, value, "1 or more")
     _check_phases(phases, nets, config)
