@@ -231,10 +231,8 @@ def _set_rates(opt, step, config):
     "The rates of that step, the first being 1."
     share = 1 - (step - 1) / config.total_steps if config.lr_decay else 1.0
     for group in opt.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(group["first_lr"] * share)
-        else:
-            group["lr"] = group["first_lr"] * share
+        lr, now = group["first_lr"] * share, group["lr"]
+        group["lr"] = now.fill_(lr) if isinstance(now, Tensor) else lr
 
 
 def _capturable(opt, graphs, device):
@@ -375,9 +373,11 @@ def _check_shared(phases, config):
 
 def _check_call(nets, data, phases, config, **counts):
     require(isinstance(nets, dict), "nets", type(nets), "networks by name: {'G': G, 'D': D}")
-    require(isinstance(phases, list), "phases", phases, "a list of Phase, as gan() makes it")
+    ours = isinstance(phases, list) and all(isinstance(p, Phase) for p in phases)
+    require(ours, "phases", phases, "a list of Phase, as gan() makes it")
+    require(isinstance(config, TrainConfig), "config", type(config), "a TrainConfig")
     for name, value in counts.items():
-        require(value >= 1, name, value, "1 or more")
+        require(isinstance(value, int) and value >= 1, name, value, "a whole number, 1 or more")
     _check_phases(phases, nets, config)
     _check_shared(phases, config)
     require(hasattr(data, "batches"), "data", type(data), "a set, with batches(n, generator)")

@@ -322,12 +322,12 @@ def test_a_wrong_call_is_one_line_and_status_2(nothing_written, capsys, shelf, c
 class ToyD2(torch.nn.Module):
     "Two numbers a sample, as a classifier of real and fake has them."
 
-    def __init__(self):
+    def __init__(self, said=lambda d: d):
         super().__init__()
-        self.net = torch.nn.Linear(2, 2)
+        self.net, self.said = torch.nn.Linear(2, 2), said
 
     def forward(self, x):
-        return self.net(x)
+        return self.said(self.net(x))
 
 
 def trained(D=None, latents=None, phases=None, x=None, spec=None, both=None, **config):
@@ -379,6 +379,18 @@ LIBRARY = {  # words of the one line: (call, exception)
     "D.latents is 7: expected 8, or a multiple": partial(trained, latents=lambda n, z, y: z[1:]),
     "data is <class 'torch.Tensor'>: expected a set": partial(trained, x=X),
     "nets is <class 'tuple'>: expected networks by name": partial(trained, both=(1, 2)),
+    "D returned a tuple for 16 samples: expected logits": partial(trained, ToyD2(lambda d: (d, d))),
+    "D returned a NoneType for 16 samples": partial(trained, ToyD2(lambda d: None)),
+    "config is <class 'dict'>: expected a TrainConfig": lambda: training.train(
+        {}, None, gan.gan(), dict(total_steps=1)
+    ),
+    "log_every is 1.5: expected a whole": lambda: training.train(
+        {}, None, gan.gan(), training.TrainConfig(), log_every=1.5
+    ),
+    "labels are torch.float32: expected integers": partial(metrics.mode_metrics, X[0], 3),
+    "real has 3 features per sample and fake has 1": lambda: metrics.nearest_labels(
+        X, torch.zeros(40).long(), X[:, :1]
+    ),
     "expected a list of Phase, as gan() makes it": partial(trained, phases=gan.gan),
     "z_dim is 3: expected 2, the size of G's latents": partial(trained, z_dim=3),
     "total_steps": partial(training.TrainConfig, total_steps=0),
