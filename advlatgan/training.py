@@ -428,16 +428,13 @@ class _Run:
         self.losses.update({k: v.to(self.device) for k, v in self.losses.items()})
         if self.rank:  # hooks draw randomness of their own in each process
             torch.manual_seed(torch.initial_seed() + self.rank + self.n_processes * done)
-        self.steps = {}
+        self.steps, precise = {}, lambda: autocast(self.precision, self.device)
         for phase in self.phases:
             opt, sees = self.optimisers[phase.trains][1], getattr(phase.loss, "sees", None)
             _capturable(opt, graphs, self.device)
             seen = [self.optimisers[p.trains][1] for p in self.phases if p.name == sees]
-            step = _step_of(phase, self.space, opt, self._precise, self.device, seen)
+            step = _step_of(phase, self.space, opt, precise, self.device, seen)
             self.steps[phase.name] = Graphed(step) if graphs else step
-
-    def _precise(self):
-        return autocast(self.precision, self.device)
 
     def step(self, step):
         "All phases that are due, in their order; then the average."
@@ -478,6 +475,8 @@ def train(
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
+    least = f"{done} or more: so many are done in {checkpoint}"
+    require(done <= config.total_steps, "total_steps", config.total_steps, least)
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)
