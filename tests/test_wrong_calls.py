@@ -249,6 +249,7 @@ run fig09_toy --seeds 9223372036854775808 -> 'seed' is '9223372036854775808'
 run fig09_toy --out= -> '--out'
 run train_images -p n_images=1000000000000 -> 'n_images' is '1000000000000'
 run train_images -p width=inf -> 'width' is 'inf'
+run train_images -p width=1000000 -> less than or equal to 64
 run train_images -p device=meta -> no such device
 run train_images -p real_split= -> no split ''
 run fig09_toy -- --executr slurm -> --executr
