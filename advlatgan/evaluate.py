@@ -110,6 +110,8 @@ def _check_classes(fake, reals):
     if getattr(fake, "y", None) is None:
         raise ValueError("the generated images have no labels: give a folder with one per class")
     for r in reals.values():
+        if r.y is None:
+            raise ValueError(f"the real images have no labels ({r!r}): leave --per-class out")
         if tuple(r.classes) != tuple(fake.classes):
             mine, theirs = (", ".join(x.classes[:3]) or "none" for x in (fake, r))
             raise ValueError(f"real classes are {theirs}, …, generated ones {mine}, …: must agree")
@@ -337,7 +339,7 @@ def _place(record, images):
         tempfile.TemporaryFile(dir=file.parent).close()
         if file.is_dir():
             raise IsADirectoryError(0, "it is a folder")
-        if file.exists() and "protocols" not in (read_json(file) or {}):
+        if file.exists() and not (file.is_file() and "protocols" in (read_json(file) or {})):
             raise FileExistsError(0, "what is there is no record")
     except OSError as e:
         why = f"the record cannot be written to {file} ({e.strerror})"
@@ -433,7 +435,7 @@ def command(
         protocol(name)  # a wrong one is found before any work
     place, device = _place(record, _there(images)), find_device(device)
     options = {"batch_size": batch_size, "device": device, "bf16": bf16}
-    if value_range:
+    if value_range is not None:
         options["value_range"] = look_up("range", value_range.replace(" ", ""), RANGES)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)

@@ -37,8 +37,6 @@ def logits_of(
     d_output: str | None = None,  # "probability": of being real, in [0, 1]; else logits
 ) -> Tensor:  # logits, (n,)
     "A discriminator's answer as one logit a sample: (n,), (n, 1), (n, 1, 1, 1), () for n = 1."
-    if not isinstance(d, Tensor):
-        raise ValueError(f"D returned a {type(d).__name__} for {n} samples: expected logits ({n},)")
     d = as_logits(d, n)
     return log_odds(d) if d_output == "probability" else d
 

@@ -98,6 +98,8 @@ def as_logits(
     n: int,  # for how many samples
 ) -> Tensor:  # (n,)
     "One logit per sample from (n,), (n, 1), (n, 1, 1, 1) or, for one sample, a scalar."
+    if not isinstance(d, Tensor):
+        raise ValueError(f"D returned a {type(d).__name__} for {n} samples: expected logits ({n},)")
     if d.numel() != n or d.shape[:1] not in ((n,), ()):
         shape = tuple(d.shape)
         raise ValueError(

@@ -246,8 +246,8 @@ def load_sampler(
     "The generator of a checkpoint (the averaged one if there is one) as a function of n."
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed}: expected a whole number from 0 to 2^63 - 1")
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}: expected 1 or more")
+    if not 1 <= batch_size <= MOST:
+        raise ValueError(f"batch_size is {batch_size}: expected 1 to {MOST:,}")
     found = checkpoints.load(path)
     described = None if refine is None else refiners.settings(**refine)
     if described and refiners.METHODS[described["method"]].density:
@@ -451,6 +451,8 @@ def command(
 ) -> int:  # exit status
     "Pictures or points from a checkpoint."
     asked = refine_options(refine, method, n_adv, eps, d_output)
+    if reals and method != "advlatgan-m":
+        raise ValueError("--data names the reals of advlatgan-m: add --refine --method advlatgan-m")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         place = checkpoint, seed, asked, find_device(device), batch_size, reals, root, space

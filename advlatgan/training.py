@@ -200,14 +200,13 @@ class _Drawn:
 
     def __call__(self, phase):
         n = phase.batch_size or self.config.batch_size
+        draw = dict(generator=self.rng_z, device=self.device)
         if "x" in phase.draws:
             x, self.y = next(self.batches)
             self.x, self.seen = laid_out(x), self.seen + len(x)
         if "z" in phase.draws:
-            shape = (n, self.config.z_dim)
-            self.z = torch.randn(shape, generator=self.rng_z, device=self.device)
+            self.z = torch.randn(n, self.config.z_dim, **draw)
         if "y" in phase.draws:
-            draw = dict(generator=self.rng_z, device=self.device)
             self.y_z = torch.randint(self.G.num_classes, (n,), **draw)
         elif phase.draws:
             self.y_z = _filled(self.y, n)
@@ -232,10 +231,8 @@ def _set_rates(opt, step, config):
     "The rates of that step, the first being 1."
     share = 1 - (step - 1) / config.total_steps if config.lr_decay else 1.0
     for group in opt.param_groups:
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(group["first_lr"] * share)
-        else:
-            group["lr"] = group["first_lr"] * share
+        lr, now = group["first_lr"] * share, group["lr"]
+        group["lr"] = now.fill_(lr) if isinstance(now, Tensor) else lr
 
 
 def _capturable(opt, graphs, device):
@@ -370,14 +367,17 @@ def _check_networks(nets, data, config):
 def _check_shared(phases, config):
     n_processes = world()[1]
     for where, n in (("batch_size", config.batch_size), *((p.name, p.batch_size) for p in phases)):
-        if n is not None and n % n_processes:
-            way = f"{n_processes} processes share a batch, choose a multiple of {n_processes}"
-            raise ValueError(f"{where} is {n}: {way}")
+        way = f"a multiple of {n_processes}, the processes that share a batch"
+        require(n is None or n % n_processes == 0, where, n, way)
 
 
 def _check_call(nets, data, phases, config, **counts):
+    require(isinstance(nets, dict), "nets", type(nets), "networks by name: {'G': G, 'D': D}")
+    ours = isinstance(phases, list) and all(isinstance(p, Phase) for p in phases)
+    require(ours, "phases", phases, "a list of Phase, as gan() makes it")
+    require(isinstance(config, TrainConfig), "config", type(config), "a TrainConfig")
     for name, value in counts.items():
-        require(value >= 1, name, value, "1 or more")
+        require(isinstance(value, int) and value >= 1, name, value, "a whole number, 1 or more")
     _check_phases(phases, nets, config)
     _check_shared(phases, config)
     require(hasattr(data, "batches"), "data", type(data), "a set, with batches(n, generator)")
@@ -428,16 +428,13 @@ class _Run:
         self.losses.update({k: v.to(self.device) for k, v in self.losses.items()})
         if self.rank:  # hooks draw randomness of their own in each process
             torch.manual_seed(torch.initial_seed() + self.rank + self.n_processes * done)
-        self.steps = {}
+        self.steps, precise = {}, lambda: autocast(self.precision, self.device)
         for phase in self.phases:
             opt, sees = self.optimisers[phase.trains][1], getattr(phase.loss, "sees", None)
             _capturable(opt, graphs, self.device)
             seen = [self.optimisers[p.trains][1] for p in self.phases if p.name == sees]
-            step = _step_of(phase, self.space, opt, self._precise, self.device, seen)
+            step = _step_of(phase, self.space, opt, precise, self.device, seen)
             self.steps[phase.name] = Graphed(step) if graphs else step
-
-    def _precise(self):
-        return autocast(self.precision, self.device)
 
     def step(self, step):
         "All phases that are due, in their order; then the average."
@@ -478,6 +475,8 @@ def train(
     about = dict(data=_name(data), classes=list(getattr(data, "classes", ())), **(about or {}))
     keeper = Keeper(checkpoint, settings, run.parts(), about)
     done, since = keeper.resume(), time.perf_counter()
+    least = f"{done} or more: so many are done in {checkpoint}"
+    require(done <= config.total_steps, "total_steps", config.total_steps, least)
     run.begin(done, graphs)
     for step in range(done + 1, config.total_steps + 1):
         run.step(step)

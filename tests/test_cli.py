@@ -205,18 +205,26 @@ WRONG = {  # (a line of presets.yaml, what stands there instead): the call, and 
     ("table: {rows: [kind]", "table: {row: [kind]"): ("run walk", "walk: table has no rows"),
     ("reference: [nobody.csv]", "reference: [me.csv]"): ("run walk", "no data/published/me.csv"),
     ("reference: [nobody.csv]", "threads: many"): ("list", "walk: threads is 'many'"),
-    ('pause: ">= 0"', 'pause: "=> 0"'): ("run walk", "walk: presets.smoke: KeyError"),
+    ('pause: ">= 0"', 'pause: "=> 0"'): ("run walk", "is allowed '=> 0': unknown '=>': did you"),
     ("walk: {experiment: walk}", "walk: {experiment: wlak}"): (
         "run onwalk",
         "onwalk: needs.walk: unk",
     ),
     ("walk: {experiment: walk}", "walk: {of: walk}"): (
         "run onwalk",
-        "onwalk: needs.walk: KeyError",
+        "onwalk: needs.walk: there is no key 'experiment'",
+    ),
+    ("walk: {experiment: walk}", "walk: {experiment: walk, params: {steps: $stepz}}"): (
+        "run onwalk",
+        "onwalk: needs.walk: onwalk has no parameter 'stepz'",
+    ),
+    ("walk: {experiment: walk}", "walk: {experiment: walk, params: {steps: {cpu: 3}}}"): (
+        "run onwalk",
+        "onwalk: needs.walk: steps has no value for 'others'",
     ),
     ("walk: {experiment: walk}", "walk: walk"): (
         "run onwalk",
-        "onwalk: needs.walk: AttributeError",
+        "onwalk: needs.walk: it is 'walk': expected keys",
     ),
     ("broken:", "broken: [{"): ("list", "presets.yaml cannot be read"),
     ("broken:", "gone:"): ("list", "gone: there is no gone.ipynb"),

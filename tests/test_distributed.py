@@ -95,7 +95,7 @@ def test_a_batch_that_cannot_be_shared_is_said(monkeypatch):
 
     monkeypatch.setattr(training, "world", lambda: (0, 2))
     networks = dict(zip("GD", nets.build("toy", z_dim=2)))
-    said = "batch_size is 25: 2 processes share a batch, choose a multiple of 2"
+    said = "batch_size is 25: expected a multiple of 2, the processes that share a batch"
     with pytest.raises(ValueError, match=said):
         config = training.TrainConfig(batch_size=25, z_dim=2)
         training.train(networks, data.toy_mixture("ring"), gan(), config)

@@ -117,6 +117,8 @@ def test_a_longer_training_goes_on_where_nothing_depends_on_its_length(tmp_path)
     go(tmp_path / "one", 8, lr_decay=False)
     a, b = (checkpoints.load(tmp_path / name) for name in ("one", "two"))
     assert a.step == 8 and all(torch.equal(v, b.state["G"][k]) for k, v in a.state["G"].items())
+    with pytest.raises(ValueError, match="total_steps is 4: expected 8 or more"):
+        go(tmp_path / "one", 4, lr_decay=False)
     go(tmp_path / "falling", 4, lr_decay=True)
     with pytest.raises(ValueError, match="total_steps: 4 -> 8"):
         go(tmp_path / "falling", 8, lr_decay=True)

@@ -31,6 +31,9 @@ from advlatgan.runs import cli
 SPECS = {
     "toy": dict(arch="toy", z_dim=2, width=0.1),
     "digits": dict(arch="sngan", img_size=28, img_channels=1, z_dim=4, width=1 / 32),
+    "classes": dict(
+        arch="cgan", img_size=28, img_channels=1, z_dim=4, width=1 / 32, num_classes=10
+    ),
 }
 ODD = {  # files that hold no images
     "junk.pt": b"junk",
@@ -57,7 +60,7 @@ ODD = {  # files that hold no images
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    "Two checkpoints of untrained networks, two folders of pictures, and files that are neither."
+    "Three checkpoints of untrained networks, two folders of pictures, and files that are neither."
     shelf, draw = tmp_path_factory.mktemp("shelf"), np.random.default_rng(0)
     torch.manual_seed(1)
     for name, spec in SPECS.items():
@@ -79,6 +82,7 @@ def shelf(tmp_path_factory):
     (shelf / "points").mkdir()
     (shelf / "points/sample.json").write_text("{}")
     Image.fromarray(x).save(shelf / "points/points.png")
+    os.mkfifo(shelf / "pipe")
     for name in ("empty", "here"):
         (shelf / name).mkdir()
     return shelf
@@ -188,6 +192,17 @@ run train_images -p dataset=folder:~nouser/a -> ~nouser/a: there is no such home
 run fig09_toy --seeds 1.5 -> 'seed' is '1.5'
 run fig09_toy -- --cores 0 -> --cores is 0: expected 1 or more
 run fig09_toy -- -j 0 -> --jobs is 0: expected 1 or more
+run fig09_toy -- --set-resources nope -> --set-resources nope: not enough values
+run fig09_toy -- --profile nowhere -> profile directory given (nowhere)
+run fig09_toy --seeds -- --cores 2 -> '--seeds' requires an argument
+run train_images -p img_size=100000 -> img_size is 100000: expected pixels, 1 to 4096
+report --out {{d}}/file.txt -> file.txt is not a folder
+publish fig09_toy --out {{d}}/nowhere -> nowhere is not a folder
+evaluate {{d}}/digits --data {{d}}/b --root {{d}} {OF} --n 5 --batch-size 10000000 -> batch_size is
+evaluate {{d}}/classes --data {{d}}/b --root {{d}} {OF} --n 12 --per-class -> leave --per-class out
+{E} --record {{d}}/pipe -> what is there is no record
+{E} --range= -> unknown range ''
+{S} --data ring -> --data names the reals of advlatgan-m
 {E} --per-class -> have no labels
 {E} --seed -1 -> '--seed'
 {E} --seed 9223372036854775808 -> '--seed'
@@ -234,6 +249,7 @@ run fig09_toy --seeds 9223372036854775808 -> 'seed' is '9223372036854775808'
 run fig09_toy --out= -> '--out'
 run train_images -p n_images=1000000000000 -> 'n_images' is '1000000000000'
 run train_images -p width=inf -> 'width' is 'inf'
+run train_images -p width=1000000 -> less than or equal to 64
 run train_images -p device=meta -> no such device
 run train_images -p real_split= -> no split ''
 run fig09_toy -- --executr slurm -> --executr
@@ -307,22 +323,22 @@ def test_a_wrong_call_is_one_line_and_status_2(nothing_written, capsys, shelf, c
 class ToyD2(torch.nn.Module):
     "Two numbers a sample, as a classifier of real and fake has them."
 
-    def __init__(self):
+    def __init__(self, said=lambda d: d):
         super().__init__()
-        self.net = torch.nn.Linear(2, 2)
+        self.net, self.said = torch.nn.Linear(2, 2), said
 
     def forward(self, x):
-        return self.net(x)
+        return self.said(self.net(x))
 
 
-def trained(D=None, latents=None, phases=None, x=None, spec=None, **config):
+def trained(D=None, latents=None, phases=None, x=None, spec=None, both=None, **config):
     "A training that should not begin."
     G = nets.ToyG()
     config = training.TrainConfig(total_steps=1, batch_size=8, **dict(z_dim=2) | config)
     phases = phases or gan.gan()
     if latents:
         phases = gan.changed(phases, "D", latents=latents)
-    both = {"G": G, "D": D or nets.ToyD()}
+    both = both or {"G": G, "D": D or nets.ToyD()}
     x = data.toy_mixture("ring") if x is None else x
     training.train(both, x, phases, config, spec=spec)
 
@@ -363,6 +379,20 @@ LIBRARY = {  # words of the one line: (call, exception)
     "D returned shape (16, 2) for 16 samples": partial(trained, ToyD2()),
     "D.latents is 7: expected 8, or a multiple": partial(trained, latents=lambda n, z, y: z[1:]),
     "data is <class 'torch.Tensor'>: expected a set": partial(trained, x=X),
+    "nets is <class 'tuple'>: expected networks by name": partial(trained, both=(1, 2)),
+    "D returned a tuple for 16 samples: expected logits": partial(trained, ToyD2(lambda d: (d, d))),
+    "D returned a NoneType for 16 samples": partial(trained, ToyD2(lambda d: None)),
+    "config is <class 'dict'>: expected a TrainConfig": lambda: training.train(
+        {}, None, gan.gan(), dict(total_steps=1)
+    ),
+    "log_every is 1.5: expected a whole": lambda: training.train(
+        {}, None, gan.gan(), training.TrainConfig(), log_every=1.5
+    ),
+    "labels are torch.float32: expected integers": partial(metrics.mode_metrics, X[0], 3),
+    "real has 3 features per sample and fake has 1": lambda: metrics.nearest_labels(
+        X, torch.zeros(40).long(), X[:, :1]
+    ),
+    "expected a list of Phase, as gan() makes it": partial(trained, phases=gan.gan),
     "z_dim is 3: expected 2, the size of G's latents": partial(trained, z_dim=3),
     "total_steps": partial(training.TrainConfig, total_steps=0),
     "ema": partial(training.TrainConfig, ema=1.5),

@@ -225,8 +225,8 @@ def image_dataset(
     download: bool = False,  # fetch it if it is not there and torchvision can
 ) -> ImageData:
     "A named set of images, uint8."
-    if img_size is not None and img_size < 1:
-        raise ValueError(f"img_size is {img_size}: expected pixels, at least 1")
+    if img_size is not None and not 1 <= img_size <= 4096:
+        raise ValueError(f"img_size is {img_size}: expected pixels, 1 to 4096")
     if name.startswith("folder:"):
         return folders.folder_set(name, decoding.root(root), split, img_size)
     there = splits(name, root)

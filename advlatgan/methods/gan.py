@@ -34,8 +34,8 @@ def judge(
 ) -> Tensor | tuple:
     "What D says, in 32 bits; its logits as (B,)."
     out = D(x, *label(y), **options)
-    if not isinstance(out, tuple):
-        return as_logits(out.float(), len(x))
+    if not (options and isinstance(out, tuple)):  # more than logits is what options ask for
+        return as_logits(out, len(x)).float()
     d, *others = (o.float() for o in out)
     return as_logits(d, len(x)), *others
 

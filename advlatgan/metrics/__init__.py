@@ -16,6 +16,7 @@ from advlatgan.metrics.distances import (
     Gaussian,
     SampleSizeWarning,
     check_features,
+    check_widths,
     frechet_distance,
     gaussian,
     inception_score,
@@ -92,7 +93,8 @@ def nearest_labels(
     "The class of the nearest real sample."
     if len(real) != len(y_real):
         raise ValueError(f"there are {len(real)} reals and {len(y_real)} classes: expected as many")
-    parts = check_features(x, "fake").split(max(1, TILE // len(check_features(real, "real"))))
+    check_widths(check_features(real, "real").shape[1], check_features(x, "fake").shape[1])
+    parts = x.split(max(1, TILE // len(real)))
     return torch.cat([y_real[torch.cdist(part, real).argmin(1)] for part in parts])
 
 # %% ../../nbs/24_metrics.ipynb #d804937d

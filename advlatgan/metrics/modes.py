@@ -22,6 +22,8 @@ def mode_metrics(
     num_modes: int,  # number of modes K that the data has
 ) -> dict[str, float]:  # modes: how many occur; rkl: to the uniform histogram, nats (nan if N = 0)
     "Modes covered and reverse KL of a label histogram."
+    if labels.is_floating_point():
+        raise ValueError(f"labels are {labels.dtype}: expected integers, as argmax gives them")
     if labels.numel() and not 0 <= labels.min() <= labels.max() < num_modes:
         asked = f"0 to num_modes - 1 = {num_modes - 1}"
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}: expected {asked}")

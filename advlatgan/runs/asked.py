@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import io
 import json
 import re
-from contextlib import chdir
+from contextlib import chdir, redirect_stderr
 
 from .presets import CallError, Run
 
@@ -57,14 +58,9 @@ def chosen_executor(
     "Who carries out the jobs, or `CallError` for arguments that Snakemake does not know."
     if not extra:
         return "local"
-    from snakemake.exceptions import CliException
-
-    try:
-        given = _parsed(extra)
-        if given.profile:
-            given = _parsed(extra, given.profile)
-    except CliException as error:
-        _refuse(str(error))
+    given = _parsed(extra)
+    if given.profile:
+        given = _parsed(extra, given.profile)
     for name in ("cores", "jobs"):
         if (n := getattr(given, name)) is not None and n < 1:
             _refuse(f"--{name} is {n}: expected 1 or more")
@@ -75,10 +71,24 @@ def chosen_executor(
 
 def _parsed(extra, profiles=()):
     from snakemake.cli import get_argument_parser
+    from snakemake.exceptions import CliException
 
-    parser = get_argument_parser(profiles)
-    parser.error = _refuse
-    return parser.parse_args([*extra])
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            parser = get_argument_parser(profiles)
+            parser.error = _refuse
+            return parser.parse_args([*extra])
+    except CallError:
+        raise
+    except CliException as error:
+        _refuse(str(error))
+    except ValueError as error:
+        _refuse(f"{' '.join(extra)}: {error}")
+    except SystemExit as end:  # of a profile that is not there, and of --help
+        if end.code:
+            _refuse(said.getvalue().removeprefix("Error: "))
+        raise
 
 
 def _refuse(reason):

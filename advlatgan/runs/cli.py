@@ -145,6 +145,13 @@ def _default_out():
     "data/runs of the checkout, as seen from here."
     return Path(os.path.relpath(_chosen()[0].root / "data/runs"))
 
+
+def _read_from(out):
+    "The output folder that results are read from."
+    if out and not out.is_dir():
+        raise CallError(f"--out {out} is not a folder")
+    return out or _default_out()
+
 # %% ../../nbs/85_cli.ipynb #8a537403
 def _warn_of_other_code(out, finished):
     "Finished runs are kept when the code has changed since; say so."
@@ -262,7 +269,7 @@ Some = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="def
 
 def report(names: Some = None, out: Out = None) -> int:
     "The tables, ours beside the papers': what is published, and what was run here."
-    out, found = out or _default_out(), 0
+    out, found = _read_from(out), 0
     for e in _chosen(names):
         for folder, kind in ((e.root / "data/results", "published"), (out / e.name, "run here")):
             for file in sorted(folder.glob(f"{e.name}.*.json")):
@@ -279,7 +286,7 @@ def report(names: Some = None, out: Out = None) -> int:
 # %% ../../nbs/85_cli.ipynb #83d117bc
 def publish(names: Names, preset: Preset = "cpu", out: Out = None) -> int:
     "Copy a finished experiment's table and figure to data/results and figures, to be committed."
-    out = out or _default_out()
+    out = _read_from(out)
     for e in _chosen(names):
         runs = plan(find_experiments(), e.name, preset)
         kept = load_bundle(e.root / f"data/results/{e.name}.{preset}") or []
@@ -361,7 +368,7 @@ def _spread(argv: list[str]) -> list[str]:
         elif many and before != many:
             words.append(many)
         words.append(word)
-    return words + [f"--snakemake={word}" for word in extra]
+    return words[:1] + [f"--snakemake={word}" for word in extra] + words[1:]
 
 # %% ../../nbs/85_cli.ipynb #8b7d0e26
 def _need(name, key):

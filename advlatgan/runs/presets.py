@@ -100,7 +100,8 @@ def annotation(param: Param):
         kind = Annotated[Literal[*param.allowed], BeforeValidator(lambda v: written.get(str(v), v))]
     elif param.allowed:
         rules = map(str.split, param.allowed.split(","))
-        bounds |= {BOUNDS[op]: yaml.safe_load(bound) for op, bound in rules}
+        what = f"{param.name} is allowed {param.allowed!r}: unknown"
+        bounds |= {pick(BOUNDS, op, what): yaml.safe_load(bound) for op, bound in rules}
     if bounds:
         kind = Annotated[kind, Field(**bounds)]
     return list[kind] if param.type.startswith("list[") else kind
@@ -285,6 +286,7 @@ def plan(
         needs = {}
         for key, need in experiment.needs.items():
             with naming(f"presets.yaml, {name}: needs.{key}"):
+                _check_kind("it", need, "dict")
                 if not params.get(need.get("unless")):  # a parameter that stands in for the run
                     needs[key] = _needed(experiments, experiment, need, preset, params)
         runs.append(Run(experiment, params, needs, experiment.resources.get(preset, {})))
@@ -295,17 +297,19 @@ def _needed(experiments, experiment, need, preset, params):
     theirs = {}
     for name, value in need.get("params", {}).items():
         if isinstance(value, dict):
-            value = value.get(preset, value["others"])
+            value = pick(value, preset if preset in value else "others", f"{name} has no value for")
         of_ours = isinstance(value, str) and value.startswith("$")
-        theirs[name] = params[value[1:]] if of_ours else value
+        what = f"{experiment.name} has no parameter"
+        theirs[name] = pick(params, value[1:], what) if of_ours else value
     chosen = need.get("preset", preset)
     if isinstance(chosen, dict):
         chosen = chosen.get(preset, preset)
     seed = theirs.pop("seed", params["seed"])
-    found = plan(experiments, need["experiment"], chosen, theirs, [seed])
+    whose = pick(need, "experiment", "there is no key")
+    found = plan(experiments, whose, chosen, theirs, [seed])
     if len(found) != 1:
         raise CallError(
-            f"{experiment.name} needs one run of {need['experiment']}, its preset {chosen!r} "
+            f"{experiment.name} needs one run of {whose}, its preset {chosen!r} "
             f"gives {len(found)}: fix the swept parameters under 'needs'"
         )
     return found[0]
