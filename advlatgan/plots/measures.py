@@ -82,6 +82,7 @@ def refiner_panels(
         axes[0].set_xlabel("passes", fontsize=8)
         if max(v["passes"][0] for _, v in lines) > 100:  # EvolGAN's and MH-GAN's own settings
             axes[0].set_xscale("log")
+            axes[0].tick_params(axis="x", which="minor", labelbottom=False)
     legend_below(fig)
     return fig
 
